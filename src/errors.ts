@@ -1,0 +1,36 @@
+/** Base of every error this library throws on purpose. The message is one sentence that stands by itself. */
+export class LatdynError extends Error {
+  override readonly name: string = "LatdynError";
+}
+
+/**
+ * What the caller gave cannot be used: a file, an option, a model. The message names the thing, what was
+ * found and what was expected. The command line ends with exit code 2.
+ */
+export class InputError extends LatdynError {
+  override readonly name: string = "InputError";
+}
+
+/** A model uses an operator that the native graph does not run; `operator` and `node` say which and where. */
+export class UnsupportedOperatorError extends InputError {
+  override readonly name = "UnsupportedOperatorError";
+  constructor(
+    message: string,
+    readonly operator: string,
+    readonly node: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The caller's AbortSignal fired. `partial` holds what was finished, where the call has such a thing. */
+export class AbortedError<Partial = unknown> extends LatdynError {
+  override readonly name = "AbortedError";
+  constructor(
+    message: string,
+    readonly partial?: Partial,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

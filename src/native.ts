@@ -1,0 +1,174 @@
+/**
+ * The door to the addon: loads it, gives it types, nothing else. Arguments are checked again on the native
+ * side; everything long runs off the event loop on threads of its own.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { LatdynError } from "./errors.js";
+
+/** A graph as the addon takes it; see `graph/lower.ts` for what each op's attributes are called. */
+export interface NativeGraph {
+  values: { shape: number[]; constant?: Float32Array }[];
+  nodes: NativeNode[];
+  input: number;
+  output: number;
+}
+export interface NativeNode {
+  op: string;
+  name: string;
+  inputs: number[];
+  output: number;
+  attributes: Record<string, number | number[]>;
+  activation?: { kind: string; alpha: number; beta: number };
+  /** Value added before the activation. */
+  residual?: number;
+}
+
+export type Layout = "lanes" | "onednn";
+export type Isa = "avx512" | "avx2" | "portable";
+
+export interface CompileOptions {
+  /** Default: chosen by working-set size; `PlanInfo.reason` says why. */
+  layout?: Layout;
+  /** Default: the widest this processor has. */
+  isa?: Isa;
+}
+
+export interface PlanInfo {
+  layout: Layout;
+  isa: Isa;
+  /** Rows computed at once by one worker. */
+  tileRows: number;
+  inputElements: number;
+  outputElements: number;
+  /** Activations of one worker. */
+  arenaBytes: number;
+  /** Packed weights, shared by all workers. */
+  weightBytes: number;
+  /** Nominal: 2 × multiply-adds of conv, convTranspose, linear and matmul, padding taps included. */
+  flopsPerRow: number;
+  reason: string;
+}
+
+/** Weights packed once, shared by any number of jobs at the same time. Freed by dispose() or by the collector. */
+export interface NativePlan {
+  readonly info: PlanInfo;
+  dispose(): void;
+}
+
+export interface Progress {
+  finished: number;
+  total: number;
+  /** Applications of the map so far, over all rows. */
+  evaluations: number;
+  seconds: number;
+}
+
+/** A running job. `promise` settles on the event loop; `abort()` takes effect within one tile step. */
+export interface NativeJob<Result> {
+  readonly promise: Promise<Result>;
+  abort(): void;
+}
+
+export interface ApplyResult {
+  /** [rows, outputElements], row-major. */
+  output: Float32Array;
+  aborted: boolean;
+  seconds: number;
+}
+
+export interface IterateOptions {
+  /** Residual below which a point has converged, squared Euclidean. */
+  tolerance: number;
+  maxIterations: number;
+  criterion: "residual" | "relative" | "error-bound";
+  divergenceRatio: number;
+  /** Rows whose residual is recorded at every step. */
+  traceRows: Int32Array;
+  threads: number;
+}
+
+export interface IterateResult {
+  /** [N, k]: the last iterate of each point. */
+  endpoints: Float32Array;
+  iterations: Int32Array;
+  residual: Float32Array;
+  /** 0 converged, 1 max-iterations, 2 cycle, 3 diverged, 4 non-finite, 255 not finished (aborted). */
+  status: Uint8Array;
+  /** Of a cycle, 2…16; else 0. */
+  period: Uint8Array;
+  /** One per traceRows entry: residual after each application. */
+  traces: Float32Array[];
+  evaluations: number;
+  aborted: boolean;
+  seconds: number;
+}
+
+export interface DeduplicateOptions {
+  rule: "greedy" | "components" | "euclidean";
+  /** Cosine above which two rows are equal (greedy, components). */
+  threshold: number;
+  /** Distance below which two rows are equal (euclidean). */
+  distance: number;
+  threads: number;
+}
+
+export interface DeduplicateResult {
+  /** Row indices of the representatives, ascending. */
+  representatives: Int32Array;
+  /** [N]: index into representatives. */
+  labels: Int32Array;
+  aborted: boolean;
+  seconds: number;
+}
+
+export interface CpuInfo {
+  /** Widest instruction set the kernels will use here. */
+  isa: Isa;
+  /** Instruction sets that can be asked for here. */
+  isas: Isa[];
+  threads: number;
+  l2Bytes: number;
+  /** Version of the oneDNN library that is loaded, "2.6.3". */
+  oneDnn: string;
+}
+
+export interface NativeAddon {
+  readonly version: string;
+  cpu(): CpuInfo;
+  compile(graph: NativeGraph, options: CompileOptions): NativePlan;
+  /** input [rows, inputElements]. */
+  apply(
+    plan: NativePlan,
+    input: Float32Array,
+    options: { threads: number },
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<ApplyResult>;
+  /** initial [N, k]; the plan's input and output must both have k elements. */
+  iterate(
+    plan: NativePlan,
+    initial: Float32Array,
+    options: IterateOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<IterateResult>;
+  /** N(0, scale²) from Philox4x32-10 keyed by (randomSeed, row, column): [rows, columns], rows counted from firstRow. */
+  noise(randomSeed: number, firstRow: number, rows: number, columns: number, scale: number): Float32Array;
+  deduplicate(points: Float32Array, columns: number, options: DeduplicateOptions): NativeJob<DeduplicateResult>;
+  /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
+  measureGemm(size: number, threads: number, repeats: number): number;
+}
+
+let loaded: NativeAddon | undefined;
+
+/** The addon. Throws LatdynError with the command to type where it has not been built. */
+export function native(): NativeAddon {
+  if (loaded === undefined) {
+    const file = process.env.LATDYN_ADDON ?? fileURLToPath(new URL("../build/Release/latent_dynamics.node", import.meta.url));
+    if (!existsSync(file)) {
+      throw new LatdynError(`the native addon is not built (${file} is missing): run "npm run setup" in the package's folder`);
+    }
+    loaded = createRequire(import.meta.url)(file) as NativeAddon;
+  }
+  return loaded;
+}
