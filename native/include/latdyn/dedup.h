@@ -1,0 +1,34 @@
+// Deduplication of endpoints into attractors.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+namespace latdyn {
+
+enum class DedupRule { greedy, components, euclidean };
+
+struct DedupOptions {
+    DedupRule rule = DedupRule::greedy;
+    // Two rows are equal where their cosine is strictly above this (greedy, components).
+    float threshold = 0.99f;
+    // Two rows are equal where their distance is strictly below this (euclidean).
+    float distance = 0;
+    int threads = 1;
+};
+
+struct DedupResult {
+    // Row indices of the representatives, ascending.
+    std::vector<int32_t> representatives;
+    // Per row: index into representatives.
+    std::vector<int32_t> labels;
+    bool aborted = false;
+};
+
+// points [rows, columns]. Memory O(rows · columns + kept · columns), never rows × rows. The result does not
+// depend on the number of threads.
+DedupResult dedup(const float* points, int64_t rows, int64_t columns, const DedupOptions& options,
+                  const std::atomic<bool>* abort);
+
+} // namespace latdyn

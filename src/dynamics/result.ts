@@ -1,0 +1,96 @@
+/** What an extraction of attractors gives back; the run folder, the report and the command line all read this. */
+import type { Matrix } from "../matrix.js";
+
+/** Codes stored on disk (DESIGN section 3). */
+export const STATUS = { converged: 0, maxIterations: 1, cycle: 2, diverged: 3, nonFinite: 4 } as const;
+/** Status of a point that an aborted run did not finish. */
+export const UNFINISHED = 255;
+
+/** The five counts of one set of points, and what they came to. */
+export interface SetSummary {
+  /** Initial points asked for. */
+  points: number;
+  converged: number;
+  maxIterations: number;
+  cycle: number;
+  diverged: number;
+  nonFinite: number;
+  /** Points that an interrupted run did not finish; the key is left out where the run is whole. */
+  unfinished?: number;
+  /** Mean applications of f per finished point; null where there is none. */
+  meanIterations: number | null;
+  /** Attractors under the run's rule. */
+  attractors: number;
+  /** Attractors under the Euclidean rule, always given beside it. */
+  attractorsEuclidean: number;
+}
+
+/** One named set of initial points and where they went. N points, k dimensions, A attractors. */
+export interface SetResult {
+  readonly name: string;
+  /** [N, k] */
+  readonly initial: Matrix;
+  /** [N, k]: last iterate of every point, whatever its status. */
+  readonly endpoints: Matrix;
+  /** [N] */
+  readonly iterations: Int32Array;
+  /** [N]: last squared step length. */
+  readonly residual: Float32Array;
+  /** [N]: STATUS code or UNFINISHED. */
+  readonly status: Uint8Array;
+  /** [N]: period of a cycle, else 0. */
+  readonly period: Uint8Array;
+  /** [N]: attractor joined, −1 for none (not converged). */
+  readonly label: Int32Array;
+  /** [A, k] */
+  readonly attractors: Matrix;
+  /** [A]: row (point) that is the attractor's representative. */
+  readonly representative: Int32Array;
+  /** [A] */
+  readonly basinSize: Int32Array;
+  /** [A]: residual of the representative. */
+  readonly attractorResidual: Float32Array;
+  /** Residual after every application of f, for a sample of points. */
+  readonly traces: readonly { row: number; residual: Float32Array }[];
+  /** Inputs that became the initial points ([N, elements of the input shape], after preprocessing); null where there were none. */
+  readonly inputs: Matrix | null;
+  readonly summary: SetSummary;
+}
+
+export interface RunTiming {
+  /** Wall time of iteration, deduplication and encoding together. */
+  seconds: number;
+  /** Finished points per second. */
+  rowsPerSecond: number;
+  /** Applications of f, over all points. */
+  mapEvaluations: number;
+}
+
+/** Everything `--json` prints and run.json holds. */
+export interface RunRecord {
+  model: {
+    name: string;
+    path: string;
+    format: string;
+    hash: string;
+    latentShape: number[];
+    latentDimension: number;
+    inputShape: number[] | null;
+  };
+  options: Record<string, unknown>;
+  device: { kind: "cpu"; isa: string; threads: number; layout: string; reason: string; tileRows: number };
+  versions: Record<string, string>;
+  summary: Record<string, SetSummary>;
+  /** Pairwise similarity of attractor sets, with two or more sets; null where one of them has no attractor. */
+  similarity?: Record<string, { cosine: number | null; euclidean: number | null }>;
+  timing: RunTiming;
+  interrupted: boolean;
+}
+
+export interface AttractorRun {
+  /** The first set's attractors. */
+  readonly attractors: Matrix;
+  readonly summary: Record<string, SetSummary>;
+  readonly sets: readonly SetResult[];
+  readonly record: RunRecord;
+}
