@@ -1,0 +1,33 @@
+// One vector type for every instruction set. A source that includes this is compiled once per set, with
+// LATDYN_ISA naming the namespace and LATDYN_WIDTH the float lanes of a register. Everything here and in
+// such a source stays inside that namespace and uses no templates or inline functions of the standard
+// library: the linker keeps one copy of those, and it might keep the one made for a wider processor.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef LATDYN_ISA
+#error "compile this with LATDYN_ISA and LATDYN_WIDTH (see CMakeLists.txt)"
+#endif
+
+namespace latdyn::LATDYN_ISA {
+
+// Float lanes of one register.
+constexpr int W = LATDYN_WIDTH;
+
+typedef float F __attribute__((vector_size(W * 4)));
+typedef int32_t I __attribute__((vector_size(W * 4)));
+
+// 64-byte aligned memory only.
+static inline F load(const float* p) { return *reinterpret_cast<const F*>(p); }
+static inline void store(float* p, F v) { *reinterpret_cast<F*>(p) = v; }
+static inline F splat(float x) { return F{} + x; }
+static inline I splat(int32_t x) { return I{} + x; }
+static inline I as_int(F v) { return reinterpret_cast<I&>(v); }
+static inline F as_float(I v) { return reinterpret_cast<F&>(v); }
+// Per lane: mask (all ones or zero) ? a : b.
+static inline F select(I mask, F a, F b) { return mask ? a : b; }
+// Comparisons of vectors give such masks: (a < b) is an I.
+
+} // namespace latdyn::LATDYN_ISA
