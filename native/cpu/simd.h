@@ -22,8 +22,9 @@ typedef int32_t I __attribute__((vector_size(W * 4)));
 // 64-byte aligned memory only.
 static inline F load(const float* p) { return *reinterpret_cast<const F*>(p); }
 static inline void store(float* p, F v) { *reinterpret_cast<F*>(p) = v; }
-static inline F splat(float x) { return F{} + x; }
-static inline I splat(int32_t x) { return I{} + x; }
+// x − 0 is x for every x, −0 included, so the compiler drops the subtraction.
+static inline F splat(float x) { return x - F{}; }
+static inline I splat(int32_t x) { return x - I{}; }
 static inline I as_int(F v) { return reinterpret_cast<I&>(v); }
 static inline F as_float(I v) { return reinterpret_cast<F&>(v); }
 // Per lane: mask (all ones or zero) ? a : b.
