@@ -2,33 +2,14 @@
 // src/graph/lower.ts sends, consumed by every backend.
 #pragma once
 
+#include "latdyn/activation.h"
+
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 namespace latdyn {
-
-enum class ActivationKind {
-    none,
-    relu,
-    leaky_relu,
-    elu,
-    selu,
-    sigmoid,
-    tanh,
-    softplus,
-    gelu,
-    gelu_tanh,
-    silu,
-    clip,
-};
-
-struct Activation {
-    ActivationKind kind = ActivationKind::none;
-    float alpha = 0;
-    float beta = 0;
-};
 
 struct Value {
     std::vector<int64_t> shape;

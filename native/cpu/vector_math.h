@@ -1,0 +1,172 @@
+// Element-wise functions on the vector type of simd.h, branch-free: every lane runs the same instructions, so
+// a row's bits do not depend on its neighbours.
+//
+// The polynomials are minimax fits (Lawson's reweighted least squares on 2,001 Chebyshev nodes in double),
+// with the coefficients rounded to float one at a time, lowest power first, and the rest fitted again after
+// each rounding. The error given beside each is that of the rounded polynomial in exact arithmetic; half a
+// unit in the last place of float is 6e-8.
+//
+// NaN in, NaN out: a comparison with NaN is false, and every select below passes x on where it is. Infinities
+// give the limits. Needs IEEE arithmetic: compile without -ffast-math.
+#pragma once
+
+#include "latdyn/activation.h"
+#include "simd.h"
+
+namespace latdyn::LATDYN_ISA {
+
+static inline F abs_(F x) {
+    return as_float(as_int(x) & 0x7fffffff);
+}
+// |magnitude| with the sign of `sign`.
+static inline F copysign_(F magnitude, F sign) {
+    return as_float((as_int(magnitude) & 0x7fffffff) | (as_int(sign) & INT32_MIN));
+}
+// 2ⁿ, −126 <= n <= 127.
+static inline F pow2_(I n) {
+    return as_float((n + 127) << 23);
+}
+
+// x = n·ln 2 + r with n whole and |r| <= ln(2)/2, for |x| < 2¹⁵: eʳ = 1 + tail, 2ⁿ scales.
+struct ExpParts {
+    I n;
+    // eʳ − 1, to relative accuracy also where r is tiny.
+    F tail;
+};
+
+static inline ExpParts exp_parts(F x) {
+    // Adding 1.5·2²³ leaves no bits for a fraction: the sum is x·log₂e rounded to a whole number, which then
+    // stands in the low bits.
+    const F magic = splat(12582912.0f);
+    const F shifted = x * 1.44269504088896341f + magic;
+    const F n = shifted - magic;
+    // ln 2 in two parts; the first has 9 bits, so n times it is exact.
+    const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    // (eʳ − 1 − r) / r². Error 1.4e-8, relative to eʳ − 1.
+    F q = splat(0x1.6b9c68p-10f);
+    q = q * r + 0x1.12254ap-7f;
+    q = q * r + 0x1.5556f2p-5f;
+    q = q * r + 0x1.5554b4p-3f;
+    q = q * r + 0x1.fffffep-2f;
+    return {as_int(shifted) - as_int(magic), r * r * q + r};
+}
+
+// eˣ, denormal results included.
+static inline F exp_(F x) {
+    // e⁻¹⁰⁴ rounds to 0 and e⁸⁹ to infinity: nothing further out needs a value of its own.
+    x = select(x < -104.0f, splat(-104.0f), x);
+    x = select(x > 89.0f, splat(89.0f), x);
+    const ExpParts e = exp_parts(x);
+    // In two steps: 2ⁿ itself may be beyond float where the product is not.
+    const I half = e.n >> 1;
+    return (e.tail + 1.0f) * pow2_(half) * pow2_(e.n - half);
+}
+
+// eˣ − 1 for x <= 0, to relative accuracy also where x is tiny.
+static inline F expm1_nonpositive(F x) {
+    // e⁻⁴⁰ is lost beside 1.
+    x = select(x < -40.0f, splat(-40.0f), x);
+    const ExpParts e = exp_parts(x);
+    const F scale = pow2_(e.n);
+    return scale * e.tail + (scale - 1.0f);
+}
+
+// With e = exp(−2|x|) − 1: tanh |x| = −e / (2 + e).
+static inline F tanh_(F x) {
+    const F e = expm1_nonpositive(abs_(x) * -2.0f);
+    return copysign_(e / (e + 2.0f), x);
+}
+
+// 1 / (1 + e⁻ˣ), from e = exp(−|x|) so that nothing overflows and both tails keep their accuracy.
+static inline F sigmoid_(F x) {
+    const F e = exp_(-abs_(x));
+    return select(x < 0.0f, e, splat(1.0f)) / (e + 1.0f);
+}
+
+// log(1 + x) for 0 <= x <= 1, to relative accuracy also where x is tiny.
+static inline F log1p_unit(F x) {
+    // 1 + x = 1 + f, or 2·(1 + f) where 1 + x > √2, with f in [√½ − 1, √2 − 1].
+    const I upper = x > 0.41421356f;
+    const F f = select(upper, x * 0.5f - 0.5f, x);
+    // (log(1 + f) − f + f²/2) / f³. Error 5.9e-9, relative to log(1 + f).
+    F p = splat(-0.07638000696897507f);
+    p = p * f + 0.1276502013206482f;
+    p = p * f + -0.1316039264202118f;
+    p = p * f + 0.14201277494430542f;
+    p = p * f + -0.16623301804065704f;
+    p = p * f + 0.20001249015331268f;
+    p = p * f + -0.250008225440979f;
+    p = p * f + 0.3333333134651184f;
+    const F square = f * f;
+    const F tail = square * f * p - square * 0.5f;
+    return select(upper, splat(0.69314718f), F{}) + (tail + f);
+}
+
+// log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|).
+static inline F softplus_(F x) {
+    return select(x > 0.0f, x, F{}) + log1p_unit(exp_(-abs_(x)));
+}
+
+// x·Φ(x), Φ the normal distribution's, as max(x, 0) − |x|·Φ(−|x|): no difference of near-equal numbers in
+// either tail. Φ(−a) = exp(−a²/2)·M(a), M(a) = ½·erfcx(a/√2), and M is close to a polynomial in t = 1 / (1 +
+// 0.35·a).
+static inline F gelu_(F x) {
+    // Φ(−14.5) is 0 in float.
+    const F magnitude = abs_(x);
+    const F a = select(magnitude > 14.5f, splat(14.5f), magnitude);
+    const F t = 1.0f / (a * 0.35f + 1.0f);
+    // M / t on 0 <= a <= 14.5. Error 3.4e-8, relative.
+    F m = splat(-0.029158638790249825f);
+    m = m * t + 0.14403465390205383f;
+    m = m * t + -0.2558467388153076f;
+    m = m * t + 0.15932846069335938f;
+    m = m * t + -0.023218294605612755f;
+    m = m * t + 0.105554960668087f;
+    m = m * t + 0.11982068419456482f;
+    m = m * t + 0.13986359536647797f;
+    m = m * t + 0.139621302485466f;
+    return select(x > 0.0f, x, F{}) - a * (t * m) * exp_(a * a * -0.5f);
+}
+
+// x·σ(u), where σ(u) is 0 long before x is −200: the limit at −∞ is 0, but −∞ times 0 would be NaN.
+static inline F times_sigmoid(F x, F u) {
+    return select(x < -200.0f, splat(-200.0f), x) * sigmoid_(u);
+}
+
+// ½x·(1 + tanh(√(2/π)·(x + 0.044715x³))), and ½(1 + tanh v) = σ(2v); 2·√(2/π) = 1.5957691216.
+static inline F gelu_tanh_(F x) {
+    return times_sigmoid(x, x * (x * x * 0.0713548163f + 1.5957691216f));
+}
+
+// The function K at x; alpha and beta as in activation.h.
+template <ActivationKind K> static inline F activate(F x, F alpha, F beta) {
+    if constexpr (K == ActivationKind::none)
+        return x;
+    if constexpr (K == ActivationKind::relu)
+        return select(x < 0.0f, F{}, x);
+    // A slope of 0 makes this relu, at −∞ too, where 0·x would be NaN.
+    if constexpr (K == ActivationKind::leaky_relu)
+        return select(x < 0.0f, select(alpha == 0.0f, F{}, alpha * x), x);
+    if constexpr (K == ActivationKind::elu)
+        return select(x > 0.0f, x, alpha * expm1_nonpositive(select(x > 0.0f, F{}, x)));
+    if constexpr (K == ActivationKind::selu)
+        return beta * select(x > 0.0f, x, alpha * expm1_nonpositive(select(x > 0.0f, F{}, x)));
+    if constexpr (K == ActivationKind::sigmoid)
+        return sigmoid_(x);
+    if constexpr (K == ActivationKind::tanh)
+        return tanh_(x);
+    if constexpr (K == ActivationKind::softplus)
+        return softplus_(x);
+    if constexpr (K == ActivationKind::gelu)
+        return gelu_(x);
+    if constexpr (K == ActivationKind::gelu_tanh)
+        return gelu_tanh_(x);
+    if constexpr (K == ActivationKind::silu)
+        return times_sigmoid(x, x);
+    if constexpr (K == ActivationKind::clip) {
+        const F atLeast = select(x < alpha, alpha, x);
+        return select(atLeast > beta, beta, atLeast);
+    }
+}
+
+} // namespace latdyn::LATDYN_ISA
