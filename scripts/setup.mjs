@@ -1,0 +1,256 @@
+#!/usr/bin/env node
+/**
+ * Makes this folder ready to run: `node scripts/setup.mjs [--check] [--ci]`.
+ *
+ * Does what is missing and nothing else, one line a step: system packages (compiler, CMake, oneDNN), npm
+ * packages, the native addon, the TypeScript build. Called before every demo, test and bench, so a run that
+ * finds nothing to do takes a fraction of a second.
+ *
+ *   --check  says what is missing, changes nothing; exit code 1 where something is
+ *   --ci     also asks for clang-format and chromium, which only some checks need; going on without them is fine
+ *
+ * Node alone, no package: this is what installs them.
+ */
+import { spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, delimiter, dirname, join } from "node:path";
+import {
+  addonFile,
+  filesUnder,
+  findCompiler,
+  findProgram,
+  fingerprint,
+  isBuiltFrom,
+  nativeFingerprint,
+  nativeStamp,
+  root,
+  typescriptStamp,
+  writeStamp,
+} from "./toolchain.mjs";
+
+const OLDEST_NODE = [20, 17];
+const APT_OPTIONS = [
+  "-y",
+  "--no-install-recommends",
+  "-o",
+  "Acquire::Retries=3",
+  "-o",
+  "DPkg::Lock::Timeout=300",
+];
+
+function fail(...lines) {
+  for (const line of lines) console.error(line);
+  process.exit(1);
+}
+
+/** Runs a program with its output kept back; shows all of it where the program fails. */
+function runQuietly(what, program, args, options = {}) {
+  const run = spawnSync(program, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28, ...options });
+  if (run.error) fail(`setup: ${what} did not start: ${run.error.message}`);
+  if (run.status !== 0) {
+    process.stderr.write(`${run.stdout ?? ""}${run.stderr ?? ""}`);
+    fail(`setup: ${what} failed (${run.signal ?? `exit code ${run.status}`}); its messages are above.`);
+  }
+}
+
+/** Runs a program whose output is worth watching. */
+function runVisibly(what, program, args) {
+  const run = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  if (run.error) fail(`setup: ${what} did not start: ${run.error.message}`);
+  if (run.status !== 0) fail(`setup: ${what} failed (${run.signal ?? `exit code ${run.status}`}).`);
+}
+
+// ---- system packages -----------------------------------------------------------------------------------------
+
+/** True where oneDNN's C++ header is in a folder that compilers search. */
+function hasOneDnn() {
+  const variable = (name) => (process.env[name] ?? "").split(delimiter).filter(Boolean);
+  const folders = [
+    "/usr/include",
+    "/usr/local/include",
+    "/opt/homebrew/include",
+    "/opt/intel/oneapi/dnnl/latest/include",
+    ...variable("CPATH"),
+    ...variable("CPLUS_INCLUDE_PATH"),
+    ...["CMAKE_PREFIX_PATH", "DNNLROOT", "dnnl_ROOT"]
+      .flatMap(variable)
+      .map((prefix) => join(prefix, "include")),
+  ];
+  return folders.some((folder) =>
+    ["dnnl.hpp", "oneapi/dnnl/dnnl.hpp"].some((file) => existsSync(join(folder, file))),
+  );
+}
+
+/** Debian packages this machine lacks, and what each is for. */
+function missingSystemPackages(ci) {
+  const needed = [
+    { name: "g++", purpose: "a C++20 compiler", found: findCompiler() !== undefined },
+    { name: "cmake", purpose: "CMake 3.20 or newer", found: findProgram("cmake") !== undefined },
+    { name: "make", purpose: "make or ninja", found: findProgram("make", "gmake", "ninja") !== undefined },
+    { name: "libdnnl-dev", purpose: "oneDNN, headers and library", found: hasOneDnn() },
+  ];
+  const wanted = [
+    { name: "clang-format", purpose: "the format check", found: findProgram("clang-format") !== undefined },
+    {
+      name: "chromium",
+      purpose: "the browser test of the report",
+      found: findProgram("chromium", "chromium-browser", "google-chrome") !== undefined,
+    },
+  ];
+  return { needed: needed.filter((p) => !p.found), wanted: ci ? wanted.filter((p) => !p.found) : [] };
+}
+
+/** How this user may run apt-get: a prefix of the command line, or undefined where it takes a password nobody can type. */
+function aptPrefix() {
+  const environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
+  if (process.getuid?.() === 0) return environment;
+  if (findProgram("sudo") === undefined) return undefined;
+  const passwordless = spawnSync("sudo", ["-n", "true"], { stdio: "ignore" }).status === 0;
+  return passwordless || (process.stdin.isTTY && process.stderr.isTTY) ? ["sudo", ...environment] : undefined;
+}
+
+function installSystemPackages({ needed, wanted }) {
+  const names = (packages) => packages.map((p) => p.name).join(" ");
+  const lacks = `this machine lacks ${[...needed, ...wanted].map((p) => p.purpose).join("; ")}`;
+  const hasApt = findProgram("apt-get") !== undefined;
+  const prefix = hasApt ? aptPrefix() : undefined;
+  if (prefix === undefined && needed.length === 0) {
+    console.error(`setup: going on although ${lacks}`);
+    return;
+  }
+  if (!hasApt) {
+    fail(
+      `setup: ${lacks}, and has no apt-get to install it with.`,
+      "Install it the way your system does (oneDNN: Fedora onednn-devel, Arch onednn, Homebrew onednn) and run this again.",
+    );
+  }
+  if (prefix === undefined) {
+    fail(
+      `setup: ${lacks}. Type this, then run setup again:`,
+      `  sudo apt-get update && sudo apt-get install -y ${names([...needed, ...wanted])}`,
+    );
+  }
+  const apt = (...args) =>
+    spawnSync(prefix[0], [...prefix.slice(1), "apt-get", ...args], { stdio: "inherit" }).status;
+  console.log(`setup: installing ${names([...needed, ...wanted])} with apt-get`);
+  // A list that is a little old still installs: only the installation itself decides.
+  if (apt("update", "-q") !== 0)
+    console.error("setup: apt-get update failed; trying with the lists that are there");
+  if (needed.length > 0 && apt("install", "-q", ...APT_OPTIONS, ...needed.map((p) => p.name)) !== 0) {
+    fail(`setup: apt-get could not install ${names(needed)}; its messages are above.`);
+  }
+  for (const { name, purpose } of wanted) {
+    if (apt("install", "-q", ...APT_OPTIONS, name) !== 0) {
+      console.error(`setup: going on without ${name}: ${purpose} will be skipped`);
+    }
+  }
+}
+
+// ---- npm packages --------------------------------------------------------------------------------------------
+
+/**
+ * True where node_modules holds what package-lock.json names. npm keeps a lock file of what it installed in
+ * node_modules; that, and not a mark of ours, is what an `npm install` by hand changes too.
+ */
+function npmPackagesAreInstalled() {
+  const installedFile = join(root, "node_modules", ".package-lock.json");
+  if (!existsSync(installedFile)) return false;
+  const wanted = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages;
+  const installed = JSON.parse(readFileSync(installedFile, "utf8")).packages;
+  return Object.entries(wanted).every(([path, entry]) => {
+    if (path === "") return true;
+    const there = installed[path];
+    // Optional: packages for other systems, which npm rightly leaves out.
+    if (there === undefined) return entry.optional === true || entry.devOptional === true;
+    return there.version === entry.version && there.integrity === entry.integrity;
+  });
+}
+
+function installNpmPackages() {
+  // Under `npm run` this is the npm that was typed; otherwise the one on PATH.
+  const running = process.env.npm_execpath;
+  const npm =
+    running && basename(running).startsWith("npm") ? [process.execPath, running] : [findProgram("npm")];
+  if (npm[0] === undefined)
+    fail("setup: npm was not found on PATH: it comes with Node (Debian, Ubuntu: package npm).");
+  // Scripts are left out because binding.gyp would make npm build the addon, which the next step does.
+  const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+  runQuietly("npm ci", npm[0], [...npm.slice(1), ...args]);
+}
+
+// ---- the two builds ------------------------------------------------------------------------------------------
+
+function typescriptFingerprint() {
+  const compiler = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages[
+    "node_modules/typescript"
+  ];
+  return fingerprint(
+    [...filesUnder("src", (file) => file.endsWith(".ts")), "tsconfig.json", "tsconfig.build.json"],
+    [compiler?.version ?? ""],
+  );
+}
+
+function buildTypescript(wanted) {
+  const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
+  // From nothing: a file of dist/ whose source is gone would still be imported without complaint.
+  rmSync(dirname(typescriptStamp), { recursive: true, force: true });
+  runQuietly("tsc", process.execPath, [compiler, "-p", "tsconfig.build.json", "--pretty", "false"]);
+  const command = join(root, "dist", "cli", "main.js");
+  if (existsSync(command)) chmodSync(command, 0o755);
+  mkdirSync(dirname(typescriptStamp), { recursive: true });
+  writeStamp(typescriptStamp, wanted);
+}
+
+// ---- the steps, in order -------------------------------------------------------------------------------------
+
+const options = process.argv.slice(2);
+const unknown = options.find((option) => option !== "--check" && option !== "--ci");
+if (unknown !== undefined) {
+  console.error(`setup: unknown option ${unknown}; there are --check and --ci`);
+  process.exit(2);
+}
+const check = options.includes("--check");
+const ci = options.includes("--ci");
+
+const [major, minor] = process.versions.node.split(".").map(Number);
+if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
+  fail(
+    `setup: this is Node ${process.versions.node}; latent-dynamics needs ${OLDEST_NODE.join(".")} or newer.`,
+  );
+}
+
+const missing = missingSystemPackages(ci);
+const steps = [
+  {
+    name: `system packages: ${[...missing.needed, ...missing.wanted].map((p) => `${p.name} (${p.purpose})`).join(", ")}`,
+    isDone: () => missing.needed.length + missing.wanted.length === 0,
+    run: () => installSystemPackages(missing),
+  },
+  { name: "npm packages (npm ci)", isDone: npmPackagesAreInstalled, run: installNpmPackages },
+  {
+    name: "the native addon (CMake)",
+    isDone: () => isBuiltFrom(nativeStamp, addonFile, nativeFingerprint()),
+    run: () => runVisibly("the native build", process.execPath, [join(root, "scripts", "build-native.mjs")]),
+  },
+  {
+    name: "the TypeScript build (tsc)",
+    isDone: () => isBuiltFrom(typescriptStamp, join(root, "dist", "index.js"), typescriptFingerprint()),
+    run: () => buildTypescript(typescriptFingerprint()),
+  },
+];
+
+let undone = 0;
+for (const { name, isDone, run } of steps) {
+  if (isDone()) continue;
+  undone++;
+  if (check) {
+    console.log(`missing: ${name}`);
+    continue;
+  }
+  console.log(`setup: ${name}`);
+  const start = performance.now();
+  run();
+  console.log(`setup: done in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+if (undone === 0) console.log("setup: everything is in place");
+if (check && undone > 0) process.exitCode = 1;
