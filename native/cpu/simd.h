@@ -19,14 +19,16 @@ constexpr int W = LATDYN_WIDTH;
 typedef float F __attribute__((vector_size(W * 4)));
 typedef int32_t I __attribute__((vector_size(W * 4)));
 
-// 64-byte aligned memory only.
-static inline F load(const float* p) { return *reinterpret_cast<const F*>(p); }
-static inline void store(float* p, F v) { *reinterpret_cast<F*>(p) = v; }
+// Memory aligned for a register only.
+typedef float FMemory __attribute__((vector_size(W * 4), may_alias));
+static inline F load(const float* p) { return *reinterpret_cast<const FMemory*>(p); }
+static inline void store(float* p, F v) { *reinterpret_cast<FMemory*>(p) = v; }
 // x − 0 is x for every x, −0 included, so the compiler drops the subtraction.
 static inline F splat(float x) { return x - F{}; }
 static inline I splat(int32_t x) { return x - I{}; }
-static inline I as_int(F v) { return reinterpret_cast<I&>(v); }
-static inline F as_float(I v) { return reinterpret_cast<F&>(v); }
+// The same bits under the other type: between vectors a cast means that.
+static inline I as_int(F v) { return (I)v; }
+static inline F as_float(I v) { return (F)v; }
 // Per lane: mask (all ones or zero) ? a : b.
 static inline F select(I mask, F a, F b) { return mask ? a : b; }
 // Comparisons of vectors give such masks: (a < b) is an I.

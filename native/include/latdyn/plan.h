@@ -4,6 +4,7 @@
 #pragma once
 
 #include "latdyn/graph.h"
+#include "latdyn/isa.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +14,6 @@
 namespace latdyn {
 
 enum class Layout { lanes, onednn };
-enum class Isa { portable, avx2, avx512 };
 
 struct PlanInfo {
     Layout layout = Layout::lanes;
@@ -58,10 +58,5 @@ std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& op
 // The two layouts behind compile(); each throws Error for an op it cannot run.
 std::shared_ptr<Plan> compile_lanes(const Graph& graph, Isa isa);
 std::shared_ptr<Plan> compile_onednn(const Graph& graph, Isa isa);
-
-Isa widest_isa();
-bool isa_available(Isa isa);
-const char* isa_name(Isa isa);
-size_t l2_bytes();
 
 } // namespace latdyn

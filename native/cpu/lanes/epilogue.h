@@ -1,0 +1,44 @@
+// What happens to a result before it is stored for good. ReLU stays in the register; the others are
+// computed on the block just stored, which is still in L1.
+#pragma once
+
+#include "kernels.h"
+#include "vector_math.h"
+
+namespace latdyn::LATDYN_ISA {
+
+static inline F finish_in_register(F y, const Activation& activation) {
+    if (activation.kind == ActivationKind::relu) return activate<ActivationKind::relu>(y, y, y);
+    return y;
+}
+
+template <ActivationKind K>
+static inline void activate_all(const float* x, float* out, ptrdiff_t registers, const Activation& activation) {
+    const F alpha = splat(activation.alpha), beta = splat(activation.beta);
+    for (ptrdiff_t i = 0; i < registers; i++) store(out + i * W, activate<K>(load(x + i * W), alpha, beta));
+}
+
+// `registers` vectors of x through the activation, into out (which may be x).
+static void activate_block(const float* x, float* out, ptrdiff_t registers, const Activation& activation) {
+    switch (activation.kind) {
+    case ActivationKind::none: activate_all<ActivationKind::none>(x, out, registers, activation); break;
+    case ActivationKind::relu: activate_all<ActivationKind::relu>(x, out, registers, activation); break;
+    case ActivationKind::leaky_relu: activate_all<ActivationKind::leaky_relu>(x, out, registers, activation); break;
+    case ActivationKind::elu: activate_all<ActivationKind::elu>(x, out, registers, activation); break;
+    case ActivationKind::selu: activate_all<ActivationKind::selu>(x, out, registers, activation); break;
+    case ActivationKind::sigmoid: activate_all<ActivationKind::sigmoid>(x, out, registers, activation); break;
+    case ActivationKind::tanh: activate_all<ActivationKind::tanh>(x, out, registers, activation); break;
+    case ActivationKind::softplus: activate_all<ActivationKind::softplus>(x, out, registers, activation); break;
+    case ActivationKind::gelu: activate_all<ActivationKind::gelu>(x, out, registers, activation); break;
+    case ActivationKind::gelu_tanh: activate_all<ActivationKind::gelu_tanh>(x, out, registers, activation); break;
+    case ActivationKind::silu: activate_all<ActivationKind::silu>(x, out, registers, activation); break;
+    case ActivationKind::clip: activate_all<ActivationKind::clip>(x, out, registers, activation); break;
+    }
+}
+
+static inline void finish_in_memory(float* out, ptrdiff_t registers, const Activation& activation) {
+    if (activation.kind != ActivationKind::none && activation.kind != ActivationKind::relu)
+        activate_block(out, out, registers, activation);
+}
+
+} // namespace latdyn::LATDYN_ISA

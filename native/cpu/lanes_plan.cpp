@@ -1,0 +1,726 @@
+// Rows as lanes: compiles a graph to a list of kernel calls over one arena.
+//
+// Three-dimensional values that a spatial operator touches are stored position by position with the channel
+// innermost ([H][W][C]), so that the reduction of a convolution runs over consecutive elements; everything
+// else is row-major. Operators that care ask for the order they want and a copy is made once where it
+// differs. All other movement (reshape, transpose, pad, resize, concat) is an index list made here.
+#include "lanes/kernels.h"
+#include "latdyn/error.h"
+#include "latdyn/plan.h"
+#include "memory.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <numeric>
+
+namespace latdyn {
+
+namespace {
+
+using namespace lanes;
+using Shape = std::vector<int64_t>;
+using Indices = std::vector<int32_t>;
+
+enum class Order { row_major, channels_last };
+
+// An activation's place: `elements` of `tile` floats, alive from the step that writes it to the last that
+// reads it.
+struct Buffer {
+    int64_t elements = 0;
+    int first = 1 << 30;
+    int last = -1;
+    int64_t offset = 0;
+};
+
+// Where a step's buffers are, for one workspace.
+struct Arena {
+    float* base;
+    const std::vector<Buffer>& buffers;
+    int tile;
+    float* operator[](int buffer) const { return base + buffers[buffer].offset * tile; }
+};
+
+using Step = std::function<void(const Arena&)>;
+
+class LanesWorkspace final : public Workspace {
+  public:
+    explicit LanesWorkspace(size_t bytes) : memory(aligned_floats(bytes / sizeof(float))) {}
+    const AlignedFloats memory;
+};
+
+class LanesPlan final : public Plan {
+  public:
+    std::unique_ptr<Workspace> make_workspace() const override {
+        auto workspace = std::make_unique<LanesWorkspace>(info.arena_bytes);
+        const Arena arena{workspace->memory.get(), buffers, info.tile_rows};
+        workspace->input = arena[input];
+        workspace->output = arena[output];
+        return workspace;
+    }
+
+    void run(Workspace& workspace) const override {
+        const Arena arena{static_cast<LanesWorkspace&>(workspace).memory.get(), buffers, info.tile_rows};
+        for (const Step& step : steps) step(arena);
+    }
+
+    std::vector<Step> steps;
+    std::vector<Buffer> buffers;
+    int input = -1, output = -1;
+};
+
+int32_t narrow(int64_t v) { return static_cast<int32_t>(v); }
+
+// Everything a gather needs besides activations; shared by the step that runs it.
+struct GatherTables {
+    std::vector<float> weights, bias;
+    std::vector<Block> blocks;
+    std::vector<Run> runs;
+    std::vector<Tap> taps;
+};
+
+// Along one axis: which kernel index meets which input index, per output index.
+using AxisTaps = std::vector<std::vector<std::array<int64_t, 2>>>;
+
+AxisTaps convolution_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+    AxisTaps taps(out);
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = 0; k < kernel; k++) {
+            const int64_t i = o * stride - pad + k * dilation;
+            if (i >= 0 && i < in) taps[o].push_back({k, i});
+        }
+    return taps;
+}
+
+AxisTaps transposed_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+    AxisTaps taps(out);
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = kernel - 1; k >= 0; k--) {
+            const int64_t scaled = o + pad - k * dilation;
+            if (scaled >= 0 && scaled % stride == 0 && scaled / stride < in) taps[o].push_back({k, scaled / stride});
+        }
+    return taps;
+}
+
+class Builder {
+  public:
+    Builder(const Graph& graph, Isa isa) : graph(graph), kernels(kernels_of(isa)), isa(isa) {}
+
+    std::shared_ptr<Plan> build() {
+        choose_orders();
+        plan->input = add_buffer(graph.values[graph.input].elements());
+        buffer_of[{graph.input, Order::row_major}] = plan->input;
+        for (const Node& node : graph.nodes) {
+            begin_node(node);
+            emit(node);
+        }
+        finish_output();
+        choose_tile();
+        // Blocks of output channels depend on the tile, so weights are packed last.
+        for (auto& pack : packers) pack();
+        info.layout = Layout::lanes;
+        info.isa = isa;
+        info.input_elements = graph.values[graph.input].elements();
+        info.output_elements = graph.values[graph.output].elements();
+        info.weight_bytes = weight_bytes;
+        info.flops_per_row = graph.nominal_flops();
+        plan->info = info;
+        return plan;
+    }
+
+  private:
+    const Graph& graph;
+    const Kernels& kernels;
+    const Isa isa;
+    PlanInfo info;
+    std::shared_ptr<LanesPlan> plan = std::make_shared<LanesPlan>();
+    std::vector<Order> orders;
+    std::map<std::pair<int, Order>, int> buffer_of;
+    std::vector<std::function<void()>> packers;
+    size_t weight_bytes = 0;
+
+    const Shape& shape(int value) const { return graph.values[value].shape; }
+    bool is_constant(int value) const { return graph.values[value].is_constant; }
+
+    // ---- orders ----
+
+    // Both orders are the same thing where there is one channel or one position.
+    bool order_matters(int value) const {
+        const Shape& s = shape(value);
+        return s.size() == 3 && s[0] > 1 && s[1] * s[2] > 1;
+    }
+
+    void choose_orders() {
+        orders.assign(graph.values.size(), Order::row_major);
+        const auto prefer = [&](int value) {
+            if (order_matters(value)) orders[value] = Order::channels_last;
+        };
+        for (const Node& node : graph.nodes) {
+            if (node.op == "conv" || node.op == "convTranspose") prefer(node.output);
+            else if (node.op != "linear" && node.op != "matmul" && node.op != "reshape" && node.op != "transpose")
+                for (int in : node.inputs)
+                    if (orders[in] == Order::channels_last && shape(in).size() == shape(node.output).size())
+                        prefer(node.output);
+        }
+        orders[graph.input] = Order::row_major;
+    }
+
+    // Position of the element at row-major index e of a value stored in `order`.
+    int64_t place(const Shape& s, Order order, int64_t e) const {
+        if (order == Order::row_major || s.size() != 3) return e;
+        const int64_t area = s[1] * s[2];
+        return (e % area) * s[0] + e / area;
+    }
+    int64_t place(int value, int64_t e) const { return place(shape(value), orders[value], e); }
+
+    // ---- buffers ----
+
+    int add_buffer(int64_t elements) {
+        plan->buffers.push_back({.elements = elements});
+        return static_cast<int>(plan->buffers.size()) - 1;
+    }
+
+    void add_step(std::vector<int> reads, int writes, Step step) {
+        const int at = static_cast<int>(plan->steps.size());
+        for (int b : reads)
+            if (b >= 0) plan->buffers[b].last = std::max(plan->buffers[b].last, at);
+        plan->buffers[writes].first = std::min(plan->buffers[writes].first, at);
+        plan->buffers[writes].last = std::max(plan->buffers[writes].last, at);
+        plan->steps.push_back(std::move(step));
+    }
+
+    int result(const Node& node) {
+        const int buffer = add_buffer(graph.values[node.output].elements());
+        buffer_of[{node.output, order_matters(node.output) ? orders[node.output] : Order::row_major}] = buffer;
+        return buffer;
+    }
+
+    // The buffer that holds `value` in `order`, made by a copy (or, for a constant, filled) where there is none.
+    int stored(int value, Order order) {
+        if (!order_matters(value)) order = Order::row_major;
+        const auto found = buffer_of.find({value, order});
+        if (found != buffer_of.end()) return found->second;
+        const int64_t n = graph.values[value].elements();
+        const int out = add_buffer(n);
+        if (is_constant(value)) {
+            Indices to(n);
+            for (int64_t e = 0; e < n; e++) to[e] = narrow(place(shape(value), order, e));
+            emit_fill(out, graph.values[value].constant, std::move(to));
+        } else {
+            const Order other = order == Order::row_major ? Order::channels_last : Order::row_major;
+            const int from = buffer_of.at({value, other});
+            Indices index(n);
+            for (int64_t e = 0; e < n; e++)
+                index[place(shape(value), order, e)] = narrow(place(shape(value), other, e));
+            emit_copy(from, out, std::move(index), {}, 0);
+        }
+        buffer_of[{value, order}] = out;
+        return out;
+    }
+    int stored(int value) { return stored(value, orders[value]); }
+
+    // Constants and copies that a node needs belong to that node alone: keeping them would lengthen lives.
+    void begin_node(const Node&) {
+        for (auto it = buffer_of.begin(); it != buffer_of.end();)
+            it = is_constant(it->first.first) ? buffer_of.erase(it) : std::next(it);
+    }
+
+    void finish_output() {
+        const int64_t n = graph.values[graph.output].elements();
+        const int from = stored(graph.output, Order::row_major);
+        if (from == plan->input) {
+            plan->output = add_buffer(n);
+            emit_copy(from, plan->output, {}, {}, 0);
+        } else {
+            plan->output = from;
+        }
+    }
+
+    // First fit over lifetimes, largest buffers first.
+    int64_t place_buffers() {
+        auto& buffers = plan->buffers;
+        // The caller fills one and reads the other between runs.
+        for (int b : {plan->input, plan->output}) {
+            buffers[b].first = -1;
+            buffers[b].last = 1 << 30;
+        }
+        std::vector<int> by_size(buffers.size());
+        std::iota(by_size.begin(), by_size.end(), 0);
+        std::stable_sort(by_size.begin(), by_size.end(),
+                         [&](int a, int b) { return buffers[a].elements > buffers[b].elements; });
+        std::vector<int> placed;
+        int64_t total = 0;
+        for (int b : by_size) {
+            if (buffers[b].last < 0) continue;
+            std::vector<std::array<int64_t, 2>> taken;
+            for (int other : placed)
+                if (buffers[other].first <= buffers[b].last && buffers[b].first <= buffers[other].last)
+                    taken.push_back({buffers[other].offset, buffers[other].offset + buffers[other].elements});
+            std::sort(taken.begin(), taken.end());
+            int64_t at = 0;
+            for (const auto& [begin, end] : taken)
+                if (begin - at >= buffers[b].elements) break;
+                else at = std::max(at, end);
+            buffers[b].offset = at;
+            total = std::max(total, at + buffers[b].elements);
+            placed.push_back(b);
+        }
+        return total;
+    }
+
+    void choose_tile() {
+        const int64_t elements = place_buffers();
+        const auto bytes = [&](int tile) { return static_cast<size_t>(elements) * tile * sizeof(float); };
+        // 32 rows halve the traffic of weights; beside them half of L2 is left for those weights.
+        info.tile_rows = bytes(32) <= l2_bytes() / 2 ? 32 : 16;
+        info.arena_bytes = bytes(info.tile_rows);
+    }
+
+    // ---- steps ----
+
+    void emit_copy(int from, int out, Indices index, Indices to, float value) {
+        const int64_t n = index.empty() ? plan->buffers[out].elements : static_cast<int64_t>(index.size());
+        add_step({from}, out, [=, index = std::move(index), to = std::move(to), k = kernels.copy](const Arena& a) {
+            k({a[from], a[out], index.empty() ? nullptr : index.data(), to.empty() ? nullptr : to.data(), value,
+               narrow(n), a.tile});
+        });
+    }
+
+    void emit_fill(int out, const std::vector<float>& values, Indices to) {
+        add_step({}, out, [out, values, to = std::move(to), k = kernels.fill](const Arena& a) {
+            k({values.data(), to.data(), a[out], narrow(static_cast<int64_t>(values.size())), a.tile});
+        });
+    }
+
+    // `weight(column, channel)` gives the packed matrix; `groups` splits channels and columns' inputs alike.
+    void emit_gather(const Node& node, int x, int out, std::shared_ptr<GatherTables> tables, int64_t columns,
+                     int64_t channels, int64_t groups, int64_t x_per_group,
+                     std::function<float(int64_t column, int64_t channel)> weight) {
+        tables->bias.assign(channels, 0.0f);
+        if (node.inputs.size() == 3) tables->bias = graph.values[node.inputs[2]].constant;
+        weight_bytes += static_cast<size_t>(columns * channels + channels) * sizeof(float);
+        packers.push_back([this, tables, columns, channels, groups, x_per_group, weight = std::move(weight)] {
+            const int64_t widest = info.tile_rows == 16 ? kernels.widest_block_16 : kernels.widest_block_32;
+            const int64_t per_group = channels / groups;
+            for (int64_t group = 0; group < groups; group++)
+                for (int64_t first = 0; first < per_group;) {
+                    int64_t width = widest;
+                    while (width > per_group - first) width /= 2;
+                    const int64_t channel = group * per_group + first;
+                    tables->blocks.push_back(
+                        {narrow(channel), narrow(width), narrow(group * x_per_group), tables->weights.size()});
+                    for (int64_t column = 0; column < columns; column++)
+                        for (int64_t c = 0; c < width; c++) tables->weights.push_back(weight(column, channel + c));
+                    first += width;
+                }
+        });
+        const int residual = node.residual < 0 ? -1 : stored(node.residual, orders[node.output]);
+        add_step({x, residual}, out,
+                 [=, activation = node.activation, k = kernels.gather](const Arena& a) {
+                     k({a[x], a[out], residual < 0 ? nullptr : a[residual], tables->weights.data(),
+                        tables->bias.data(), tables->blocks.data(), narrow(static_cast<int64_t>(tables->blocks.size())),
+                        tables->runs.data(), narrow(static_cast<int64_t>(tables->runs.size())), tables->taps.data(),
+                        activation, a.tile});
+                 });
+    }
+
+    void emit(const Node& node) {
+        const std::string& op = node.op;
+        if (op == "conv" || op == "convTranspose") convolution(node);
+        else if (op == "linear") linear(node);
+        else if (op == "matmul") product(node);
+        else if (op == "add" || op == "sub" || op == "mul" || op == "div") binary(node);
+        else if (op == "activate") activate(node);
+        else if (op == "groupNorm") group_norm(node);
+        else if (op == "maxPool" || op == "averagePool") pool(node);
+        else if (op == "reduceMean") mean(node);
+        else if (op == "reshape") reshape(node);
+        else if (op == "concat") concat(node);
+        else movement(node);
+    }
+
+    void convolution(const Node& node) {
+        const bool transposed = node.op == "convTranspose";
+        const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
+        const auto& weights = graph.values[node.inputs[1]];
+        const Shape& ws = weights.shape;
+        const auto strides = node.ints("strides"), pads = node.ints("pads"), dilations = node.ints("dilations");
+        const int64_t groups = node.integer("groups");
+        const auto along = transposed ? transposed_taps : convolution_taps;
+        const AxisTaps rows = along(xs[1], ys[1], ws[2], strides[0], pads[0], dilations[0]);
+        const AxisTaps columns = along(xs[2], ys[2], ws[3], strides[1], pads[1], dilations[1]);
+        const int64_t in_group = xs[0] / groups, out_group = ys[0] / groups;
+
+        auto tables = std::make_shared<GatherTables>();
+        // Output columns with the same taps, relative to where they start, are one run.
+        std::map<std::vector<int64_t>, std::vector<int64_t>> classes;
+        for (int64_t ow = 0; ow < ys[2]; ow++) {
+            std::vector<int64_t> signature;
+            for (const auto& [k, i] : columns[ow]) {
+                signature.push_back(k);
+                signature.push_back(i - columns[ow][0][1]);
+            }
+            classes[signature].push_back(ow);
+        }
+        for (int64_t oh = 0; oh < ys[1]; oh++)
+            for (const auto& [signature, members] : classes) {
+                const int tap_begin = static_cast<int>(tables->taps.size());
+                const auto& taps_w = columns[members[0]];
+                const int64_t x_row = rows[oh].empty() ? 0 : rows[oh][0][1];
+                const auto start = [&](int64_t ow) { return columns[ow].empty() ? 0 : columns[ow][0][1]; };
+                for (const auto& [kh, ih] : rows[oh])
+                    for (const auto& [kw, iw] : taps_w) {
+                        const Tap tap{narrow(((ih - x_row) * xs[2] + iw - start(members[0])) * xs[0]),
+                                      narrow((kh * ws[3] + kw) * in_group), narrow(in_group)};
+                        // Taps that follow one another on both sides are one longer reduction.
+                        if (static_cast<int>(tables->taps.size()) > tap_begin) {
+                            Tap& last = tables->taps.back();
+                            if (last.x + last.length == tap.x && last.weight + last.length == tap.weight) {
+                                last.length += tap.length;
+                                continue;
+                            }
+                        }
+                        tables->taps.push_back(tap);
+                    }
+                const int tap_end = static_cast<int>(tables->taps.size());
+                for (size_t m = 0; m < members.size();) {
+                    const int64_t ow = members[m];
+                    int64_t step = 1, x_step = 0, count = 1;
+                    if (m + 1 < members.size()) {
+                        step = members[m + 1] - ow;
+                        x_step = start(members[m + 1]) - start(ow);
+                        while (m + count < members.size() && members[m + count] == ow + count * step &&
+                               start(members[m + count]) == start(ow) + count * x_step)
+                            count++;
+                    }
+                    tables->runs.push_back({narrow((oh * ys[2] + ow) * ys[0]), narrow(step * ys[0]),
+                                            narrow((x_row * xs[2] + start(ow)) * xs[0]), narrow(x_step * xs[0]),
+                                            narrow(count), tap_begin, tap_end});
+                    m += count;
+                }
+            }
+        const auto* w = &weights.constant;
+        const int64_t area = ws[2] * ws[3];
+        auto weight = [=](int64_t column, int64_t channel) {
+            const int64_t tap = column / in_group, ic = column % in_group;
+            if (!transposed) return (*w)[(channel * in_group + ic) * area + tap];
+            const int64_t group = channel / out_group;
+            return (*w)[((group * in_group + ic) * out_group + channel % out_group) * area + tap];
+        };
+        const int x = stored(node.inputs[0], Order::channels_last);
+        emit_gather(node, x, result(node), tables, area * in_group, ys[0], groups, in_group, weight);
+    }
+
+    void linear(const Node& node) {
+        const auto& weights = graph.values[node.inputs[1]];
+        const int64_t in = weights.shape[1], out = weights.shape[0];
+        auto tables = std::make_shared<GatherTables>();
+        tables->taps.push_back({0, 0, narrow(in)});
+        tables->runs.push_back(
+            {0, narrow(out), 0, narrow(in), narrow(graph.values[node.output].elements() / out), 0, 1});
+        const auto* w = &weights.constant;
+        const int x = stored(node.inputs[0], Order::row_major);
+        orders[node.output] = Order::row_major;
+        emit_gather(node, x, result(node), tables, in, out, 1, in,
+                    [=](int64_t column, int64_t channel) { return (*w)[channel * in + column]; });
+    }
+
+    // Row-major index into `from` of each element of `to`, as NumPy broadcasts.
+    static Indices broadcast_index(const Shape& from, const Shape& to) {
+        const int64_t n = std::accumulate(to.begin(), to.end(), int64_t{1}, std::multiplies<>());
+        Indices index(n);
+        std::vector<int64_t> stride(to.size(), 0);
+        int64_t step = 1;
+        for (size_t i = 0; i < from.size(); i++) {
+            const size_t axis = from.size() - 1 - i;
+            if (from[axis] != 1) stride[to.size() - 1 - i] = step;
+            step *= from[axis];
+        }
+        for (int64_t e = 0; e < n; e++) {
+            int64_t rest = e, at = 0;
+            for (size_t axis = to.size(); axis-- > 0;) {
+                at += (rest % to[axis]) * stride[axis];
+                rest /= to[axis];
+            }
+            index[e] = narrow(at);
+        }
+        return index;
+    }
+
+    void product(const Node& node) {
+        const Shape as = shape(node.inputs[0]), bs = shape(node.inputs[1]), ys = shape(node.output);
+        const int64_t m = ys[ys.size() - 2], n = ys.back(), inner = as.back();
+        const Shape batch(ys.begin(), ys.end() - 2);
+        Indices a_offset = broadcast_index(Shape(as.begin(), as.end() - 2), batch);
+        Indices b_offset = broadcast_index(Shape(bs.begin(), bs.end() - 2), batch);
+        for (int32_t& v : a_offset) v *= narrow(m * inner);
+        for (int32_t& v : b_offset) v *= narrow(inner * n);
+        const int a = stored(node.inputs[0], Order::row_major), b = stored(node.inputs[1], Order::row_major);
+        orders[node.output] = Order::row_major;
+        const int out = result(node);
+        add_step({a, b}, out,
+                 [=, a_offset = std::move(a_offset), b_offset = std::move(b_offset), activation = node.activation,
+                  k = kernels.matmul](const Arena& arena) {
+                     k({arena[a], arena[b], arena[out], a_offset.data(), b_offset.data(),
+                        narrow(static_cast<int64_t>(a_offset.size())), narrow(m), narrow(inner), narrow(n),
+                        narrow(inner), 1, narrow(n), 1, activation, arena.tile});
+                 });
+    }
+
+    void binary(const Node& node) {
+        const auto op = node.op == "add" ? BinaryOp::add
+                        : node.op == "sub" ? BinaryOp::sub
+                        : node.op == "mul" ? BinaryOp::mul
+                                           : BinaryOp::div;
+        struct Operand {
+            int buffer = -1;
+            Indices index;
+            std::vector<float> constant;
+        };
+        const Shape& ys = shape(node.output);
+        const int64_t n = graph.values[node.output].elements();
+        const auto operand = [&](int value) {
+            Operand o;
+            const Indices from = broadcast_index(shape(value), ys);
+            if (is_constant(value)) {
+                o.constant.resize(n);
+                for (int64_t e = 0; e < n; e++) o.constant[place(node.output, e)] = graph.values[value].constant[from[e]];
+                return o;
+            }
+            o.buffer = stored(value);
+            o.index.resize(n);
+            bool same = true;
+            for (int64_t e = 0; e < n; e++) {
+                const int64_t at = place(node.output, e);
+                o.index[at] = narrow(place(value, from[e]));
+                same = same && o.index[at] == at;
+            }
+            if (same) o.index.clear();
+            return o;
+        };
+        Operand a = operand(node.inputs[0]), b = operand(node.inputs[1]);
+        const int out = result(node);
+        add_step({a.buffer, b.buffer}, out,
+                 [=, activation = node.activation, a = std::move(a), b = std::move(b), k = kernels.binary](const Arena& arena) {
+                     const auto at = [&](const Operand& o) { return o.buffer < 0 ? nullptr : arena[o.buffer]; };
+                     const auto list = [](const auto& v) { return v.empty() ? nullptr : v.data(); };
+                     k({op, at(a), at(b), list(a.index), list(b.index), list(a.constant), list(b.constant), arena[out],
+                        narrow(n), activation, arena.tile});
+                 });
+    }
+
+    void activate(const Node& node) {
+        const int x = stored(node.inputs[0], orders[node.output]);
+        const int out = result(node);
+        const int32_t n = narrow(graph.values[node.output].elements());
+        add_step({x}, out, [=, activation = node.activation, k = kernels.activate](const Arena& a) {
+            k({a[x], a[out], n, activation, a.tile});
+        });
+    }
+
+    void group_norm(const Node& node) {
+        const int64_t n = graph.values[node.output].elements(), channels = shape(node.output)[0];
+        const int64_t groups = node.integer("groups"), per_group = n / groups;
+        const auto &scale = graph.values[node.inputs[1]].constant, &bias = graph.values[node.inputs[2]].constant;
+        Indices members(n);
+        std::vector<float> scales(n), biases(n);
+        for (int64_t e = 0; e < n; e++) {
+            members[e] = narrow(place(node.output, e));
+            scales[e] = scale[e / (n / channels)];
+            biases[e] = bias[e / (n / channels)];
+        }
+        // Each group is visited in storage order, so that memory is read forwards.
+        for (int64_t g = 0; g < groups; g++) {
+            std::vector<int64_t> by_place(per_group);
+            std::iota(by_place.begin(), by_place.end(), g * per_group);
+            std::sort(by_place.begin(), by_place.end(), [&](int64_t i, int64_t j) { return members[i] < members[j]; });
+            const auto sort_like = [&](auto& list) {
+                auto copy = std::remove_reference_t<decltype(list)>(per_group);
+                for (int64_t i = 0; i < per_group; i++) copy[i] = list[by_place[i]];
+                std::copy(copy.begin(), copy.end(), list.begin() + g * per_group);
+            };
+            sort_like(scales);
+            sort_like(biases);
+            sort_like(members);
+        }
+        const int x = stored(node.inputs[0], orders[node.output]);
+        const int out = result(node);
+        add_step({x}, out,
+                 [=, members = std::move(members), scales = std::move(scales), biases = std::move(biases),
+                  epsilon = static_cast<float>(node.number("epsilon")), activation = node.activation,
+                  k = kernels.group_norm](const Arena& a) {
+                     k({a[x], a[out], members.data(), scales.data(), biases.data(), narrow(groups), narrow(per_group),
+                        epsilon, activation, a.tile});
+                 });
+    }
+
+    // `lists[e]`: members of row-major output element e; `scale` empty for the maximum.
+    void emit_reduce(const Node& node, const std::vector<Indices>& lists, const std::vector<float>& scale) {
+        const int64_t n = static_cast<int64_t>(lists.size());
+        std::vector<int64_t> at(n);
+        for (int64_t e = 0; e < n; e++) at[place(node.output, e)] = e;
+        Indices begin{0}, members;
+        std::vector<float> scales;
+        for (int64_t p = 0; p < n; p++) {
+            for (int32_t m : lists[at[p]]) members.push_back(narrow(place(node.inputs[0], m)));
+            begin.push_back(narrow(static_cast<int64_t>(members.size())));
+            if (!scale.empty()) scales.push_back(scale[at[p]]);
+        }
+        const int x = stored(node.inputs[0]);
+        const int out = result(node);
+        add_step({x}, out,
+                 [=, begin = std::move(begin), members = std::move(members), scales = std::move(scales),
+                  k = kernels.reduce](const Arena& a) {
+                     k({a[x], a[out], begin.data(), members.data(), scales.empty() ? nullptr : scales.data(), narrow(n),
+                        a.tile});
+                 });
+    }
+
+    void pool(const Node& node) {
+        const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
+        const auto kernel = node.ints("kernel"), strides = node.ints("strides"), pads = node.ints("pads"),
+                   dilations = node.ints("dilations");
+        const bool average = node.op == "averagePool", padded = node.integer("countIncludePad") != 0;
+        std::vector<Indices> lists;
+        std::vector<float> scale;
+        for (int64_t c = 0; c < ys[0]; c++)
+            for (int64_t oh = 0; oh < ys[1]; oh++)
+                for (int64_t ow = 0; ow < ys[2]; ow++) {
+                    Indices list;
+                    int64_t window = 0;
+                    for (int64_t kh = 0; kh < kernel[0]; kh++)
+                        for (int64_t kw = 0; kw < kernel[1]; kw++) {
+                            const int64_t h = oh * strides[0] - pads[0] + kh * dilations[0];
+                            const int64_t w = ow * strides[1] - pads[1] + kw * dilations[1];
+                            // ceil_mode lets a window hang over the padding too: that part is never counted.
+                            if (h < xs[1] + pads[2] && w < xs[2] + pads[3]) window++;
+                            if (h >= 0 && w >= 0 && h < xs[1] && w < xs[2])
+                                list.push_back(narrow((c * xs[1] + h) * xs[2] + w));
+                        }
+                    if (list.empty()) throw Error("node \"" + node.name + "\" (" + node.op + "): a window holds no element");
+                    if (average) scale.push_back(1.0f / static_cast<float>(padded ? window : static_cast<int64_t>(list.size())));
+                    lists.push_back(std::move(list));
+                }
+        emit_reduce(node, lists, scale);
+    }
+
+    void mean(const Node& node) {
+        const Shape& xs = shape(node.inputs[0]);
+        std::vector<bool> reduced(xs.size());
+        for (int64_t axis : node.ints("axes")) reduced[axis] = true;
+        const int64_t n = graph.values[node.inputs[0]].elements(), outs = graph.values[node.output].elements();
+        std::vector<Indices> lists(outs);
+        for (int64_t e = 0; e < n; e++) {
+            int64_t rest = e, at = 0, stride = 1;
+            for (size_t axis = xs.size(); axis-- > 0;) {
+                if (!reduced[axis]) {
+                    at += (rest % xs[axis]) * stride;
+                    stride *= xs[axis];
+                }
+                rest /= xs[axis];
+            }
+            lists[at].push_back(narrow(e));
+        }
+        emit_reduce(node, lists, std::vector<float>(outs, static_cast<float>(outs) / static_cast<float>(n)));
+    }
+
+    void reshape(const Node& node) {
+        const int value = node.inputs[0];
+        const int64_t n = graph.values[value].elements();
+        if (!is_constant(value) && !order_matters(node.output)) {
+            // Row-major elements keep their place: the same memory under another shape.
+            buffer_of[{node.output, Order::row_major}] = stored(value, Order::row_major);
+            return;
+        }
+        Indices index(n);
+        for (int64_t e = 0; e < n; e++) index[place(node.output, e)] = narrow(place(value, e));
+        const int from = stored(value);
+        emit_copy(from, result(node), std::move(index), {}, 0);
+    }
+
+    void concat(const Node& node) {
+        const Shape& ys = shape(node.output);
+        const int64_t axis = node.integer("axis");
+        const int64_t after = std::accumulate(ys.begin() + axis + 1, ys.end(), int64_t{1}, std::multiplies<>());
+        int64_t start = 0;
+        std::vector<int> sources;
+        for (int value : node.inputs) sources.push_back(is_constant(value) ? -1 : stored(value));
+        const int out = result(node);
+        for (size_t i = 0; i < node.inputs.size(); i++) {
+            const int value = node.inputs[i];
+            const int64_t n = graph.values[value].elements(), extent = shape(value)[axis];
+            Indices from(n), to(n);
+            for (int64_t e = 0; e < n; e++) {
+                const int64_t outer = e / (extent * after), along = e / after % extent, inner = e % after;
+                to[e] = narrow(place(node.output, (outer * ys[axis] + start + along) * after + inner));
+                if (sources[i] >= 0) from[e] = narrow(place(value, e));
+            }
+            if (sources[i] < 0) emit_fill(out, graph.values[value].constant, std::move(to));
+            else emit_copy(sources[i], out, std::move(from), std::move(to), 0);
+            start += extent;
+        }
+    }
+
+    // pad, resizeNearest, transpose: each output element comes from one input element or is a number.
+    void movement(const Node& node) {
+        const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
+        const size_t rank = ys.size();
+        std::vector<int64_t> x_stride(rank, 1);
+        for (size_t axis = rank - 1; axis-- > 0 && rank > 1;) x_stride[axis] = x_stride[axis + 1] * xs[axis + 1];
+        // Along output axis d, index i → index along input axis `axis`, or −1 for the pad value.
+        struct Along {
+            size_t axis;
+            std::vector<int64_t> from;
+        };
+        std::vector<Along> along(rank);
+        for (size_t d = 0; d < rank; d++) {
+            along[d] = {d, std::vector<int64_t>(ys[d])};
+            auto& from = along[d].from;
+            std::iota(from.begin(), from.end(), 0);
+            if (node.op == "transpose") along[d].axis = node.ints("permutation")[d];
+            if (node.op == "resizeNearest" && d > 0)
+                for (int64_t& i : from) i /= node.ints("scales")[d - 1];
+            if (node.op == "pad") {
+                const int64_t before = node.ints("before")[d], mode = node.integer("mode"), last = xs[d] - 1;
+                for (int64_t& i : from) {
+                    i -= before;
+                    if (i >= 0 && i <= last) continue;
+                    if (mode == 0) i = -1;
+                    else if (mode == 1) i = i < 0 ? -i : 2 * last - i;
+                    else i = i < 0 ? 0 : last;
+                }
+            }
+        }
+        const int64_t n = graph.values[node.output].elements();
+        Indices index(n);
+        for (int64_t e = 0; e < n; e++) {
+            int64_t rest = e, at = 0;
+            bool inside = true;
+            for (size_t d = rank; d-- > 0;) {
+                const int64_t i = along[d].from[rest % ys[d]];
+                rest /= ys[d];
+                inside = inside && i >= 0;
+                at += i * x_stride[along[d].axis];
+            }
+            index[place(node.output, e)] = inside ? narrow(place(node.inputs[0], at)) : -1;
+        }
+        const int from = stored(node.inputs[0]);
+        const float value = node.op == "pad" ? static_cast<float>(node.number("value")) : 0.0f;
+        emit_copy(from, result(node), std::move(index), {}, value);
+    }
+};
+
+} // namespace
+
+const Kernels& lanes::kernels_of(Isa isa) {
+#if defined(__x86_64__)
+    if (isa == Isa::avx512) return avx512_kernels;
+    if (isa == Isa::avx2) return avx2_kernels;
+#endif
+    return portable_kernels;
+}
+
+std::shared_ptr<Plan> compile_lanes(const Graph& graph, Isa isa) { return Builder(graph, isa).build(); }
+
+} // namespace latdyn
