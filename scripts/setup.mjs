@@ -85,7 +85,7 @@ function hasOneDnn() {
 function missingSystemPackages(ci) {
   const needed = [
     { name: "g++", purpose: "a C++20 compiler", found: findCompiler() !== undefined },
-    { name: "cmake", purpose: "CMake 3.20 or newer", found: findProgram("cmake") !== undefined },
+    { name: "cmake", purpose: "CMake 3.19 or newer", found: findProgram("cmake") !== undefined },
     { name: "make", purpose: "make or ninja", found: findProgram("make", "gmake", "ninja") !== undefined },
     { name: "libdnnl-dev", purpose: "oneDNN, headers and library", found: hasOneDnn() },
   ];
