@@ -1,0 +1,73 @@
+/** The element-wise functions in double precision: the definitions that every engine is compared with. */
+import type { Activation } from "./graph.js";
+
+/** The function that `activation` stands for. NaN in, NaN out. */
+export function activationFunction({ kind, alpha, beta }: Activation): (x: number) => number {
+  switch (kind) {
+    case "relu":
+      return (x) => Math.max(x, 0);
+    case "leakyRelu":
+      return (x) => (x < 0 ? alpha * x : x);
+    case "elu":
+      return (x) => (x < 0 ? alpha * Math.expm1(x) : x);
+    case "selu":
+      return (x) => beta * (x < 0 ? alpha * Math.expm1(x) : x);
+    case "sigmoid":
+      return sigmoid;
+    case "tanh":
+      return Math.tanh;
+    case "softplus":
+      return (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+    case "gelu":
+      return (x) => 0.5 * x * erfc(-x * Math.SQRT1_2);
+    case "geluTanh":
+      return (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+    case "silu":
+      return (x) => x * sigmoid(x);
+    case "clip":
+      return (x) => (x < alpha ? alpha : x > beta ? beta : x);
+  }
+}
+
+/** 1 / (1 + e^−x), without overflow on either side. */
+function sigmoid(x: number): number {
+  if (x >= 0) return 1 / (1 + Math.exp(-x));
+  const e = Math.exp(x);
+  return e / (1 + e);
+}
+
+/** Beyond this the continued fraction converges fast; below it the series does. */
+const seriesLimit = 2.5;
+
+/** The error function 2/√π ∫₀ˣ e^(−t²) dt, to about 1e-15. */
+export function erf(x: number): number {
+  return Math.abs(x) < seriesLimit ? erfSeries(x) : Math.sign(x) * (1 - erfcFraction(Math.abs(x)));
+}
+
+/** 1 − erf(x); relative accuracy is kept where it is tiny. */
+export function erfc(x: number): number {
+  if (Math.abs(x) < seriesLimit) return 1 - erfSeries(x);
+  return x > 0 ? erfcFraction(x) : 2 - erfcFraction(-x);
+}
+
+/** erf(x) = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!, whose terms all have one sign: nothing cancels. */
+function erfSeries(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; Math.abs(term) > Math.abs(sum) * 1e-17; n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+
+/**
+ * erfc(x) = e^(−x²)/√π · 1/(x + ½/(x + 1/(x + 1½/(x + …)))) for x > 0, evaluated from the inside out. 80 levels are
+ * more than double precision needs from 2.5 on.
+ */
+function erfcFraction(x: number): number {
+  if (Number.isNaN(x)) return x;
+  let tail = x;
+  for (let n = 80; n >= 1; n--) tail = x + n / 2 / tail;
+  return Math.exp(-x * x) / (Math.sqrt(Math.PI) * tail);
+}

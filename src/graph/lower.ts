@@ -1,0 +1,70 @@
+/** From the graph to what the addon takes: the same nodes with their attributes as numbers and lists of numbers. */
+import type { NativeGraph, NativeNode } from "../native.js";
+import type { Graph, Node } from "./graph.js";
+
+const padModes = { constant: 0, reflect: 1, edge: 2 } as const;
+
+/**
+ * The graph as plain data for the addon. Attributes keep the names they have in graph.ts; booleans become 0 or 1
+ * and a pad's mode becomes 0 (constant), 1 (reflect) or 2 (edge). Constants are shared, not copied.
+ */
+export function lower(graph: Graph): NativeGraph {
+  return {
+    values: graph.values.map(({ shape, constant }) =>
+      constant === undefined ? { shape: [...shape] } : { shape: [...shape], constant },
+    ),
+    nodes: graph.nodes.map(lowerNode),
+    input: graph.input,
+    output: graph.output,
+  };
+}
+
+function lowerNode(node: Node): NativeNode {
+  const { op, name, inputs, output, activation, residual } = node;
+  const lowered: NativeNode = { op, name, inputs: [...inputs], output, attributes: attributes(node) };
+  if (activation !== undefined) lowered.activation = { ...activation };
+  if (residual !== undefined) lowered.residual = residual;
+  return lowered;
+}
+
+function attributes(node: Node): NativeNode["attributes"] {
+  switch (node.op) {
+    case "conv":
+      return { ...window(node), groups: node.groups };
+    case "convTranspose":
+      return { ...window(node), outputPadding: [...node.outputPadding], groups: node.groups };
+    case "groupNorm":
+      return { groups: node.groups, epsilon: node.epsilon };
+    case "resizeNearest":
+      return { scales: [...node.scales] };
+    case "maxPool":
+    case "averagePool":
+      return { ...window(node), kernel: [...node.kernel], countIncludePad: node.countIncludePad ? 1 : 0 };
+    case "reduceMean":
+      return { axes: [...node.axes] };
+    case "pad":
+      return {
+        before: [...node.before],
+        after: [...node.after],
+        mode: padModes[node.mode],
+        value: node.value,
+      };
+    case "transpose":
+      return { permutation: [...node.permutation] };
+    case "concat":
+      return { axis: node.axis };
+    case "linear":
+    case "matmul":
+    case "add":
+    case "sub":
+    case "mul":
+    case "div":
+    case "activate":
+    case "reshape":
+      return {};
+  }
+}
+
+function window(node: { strides: readonly number[]; pads: readonly number[]; dilations: readonly number[] }) {
+  return { strides: [...node.strides], pads: [...node.pads], dilations: [...node.dilations] };
+}
