@@ -1,0 +1,530 @@
+/** The page on one extraction of attractors: what was computed, and what came out for every set of points. */
+import { type AttractorRun, type RunRecord, type SetResult, STATUS, UNFINISHED } from "../dynamics/result.js";
+import { InputError } from "../errors.js";
+import { elements, formatShape, type Shape } from "../graph/graph.js";
+import { type Matrix, row } from "../matrix.js";
+import {
+  basinChart,
+  iterationChart,
+  renderChart,
+  type StatusCount,
+  sparkline,
+  statusChart,
+  traceChart,
+} from "./charts.js";
+import { findings } from "./findings.js";
+import { count, countOf, duration, quantity, share } from "./format.js";
+import {
+  type DisplayRange,
+  displayRange,
+  type ImageShape,
+  imageShape,
+  LARGEST_SIDE,
+  pngDataUri,
+} from "./images.js";
+import {
+  EMPTY,
+  facts,
+  figure,
+  type Html,
+  html,
+  notice,
+  page,
+  section,
+  statusName,
+  table,
+  trusted,
+} from "./page.js";
+import { STATUSES, type StatusKey } from "./palette.js";
+import { histogram, largestFirst, ranking, spread, thinTrace, traceScale } from "./series.js";
+
+/** Attractors of one set that are drawn; and paths of residuals. */
+const MOST_CARDS = 48;
+const MOST_TRACES = 64;
+
+/** What the attractors of one set look like. A attractors are shown; images have `imageShape`'s number of elements. */
+export interface AttractorPictures {
+  /** [A]: which attractors are shown, largest basin first. */
+  readonly order: Int32Array;
+  /** [A, elements of imageShape]: the shown attractors, decoded. Not read where the shape is no image. */
+  readonly decoded: Matrix;
+  /**
+   * The given input nearest to each shown attractor: its elements ([A, elements of imageShape]), its cosine to the
+   * decoded attractor, and its row in the set. Null where no inputs were given.
+   */
+  readonly nearest: {
+    readonly inputs: Matrix;
+    readonly cosine: Float32Array;
+    readonly index: Int32Array;
+  } | null;
+}
+
+export interface AttractorReportInput {
+  readonly run: AttractorRun;
+  /** One input's shape. [1|3, H, W] is drawn as images; anything else, and null, as coordinates of the latents. */
+  readonly imageShape: Shape | null;
+  /** By name of set. Sets that are not named are drawn as coordinates of their latents. */
+  readonly pictures: Readonly<Record<string, AttractorPictures>>;
+  /** Of this package. */
+  readonly version: string;
+}
+
+/**
+ * The report as one HTML document: no script, no request, charts and images inside. Throws InputError where pictures do
+ * not fit the run's attractors or the image shape.
+ */
+export async function attractorReport({
+  run,
+  imageShape: shape,
+  pictures,
+  version,
+}: AttractorReportInput): Promise<string> {
+  const { record, sets } = run;
+  const image = imageShape(shape);
+  const sections: Html[] = [];
+  for (const [i, set] of sets.entries()) {
+    const shown = Object.hasOwn(pictures, set.name) ? pictures[set.name] : null;
+    if (shown !== null) checkPictures(set, shown, image);
+    sections.push(section(anchor(i), `Points: ${set.name}`, await setBody(set, record, shown, image)));
+  }
+  const title = `Attractors of ${record.model.name}`;
+  const body = html`<header>
+<p class="eyebrow">latent-dynamics report</p>
+<h1>${title}</h1>
+${lead(record)}
+</header>
+${record.interrupted ? notice("note", "This run was interrupted. What follows is what had been finished by then.") : EMPTY}
+${factsOf(record, version)}
+${section("result", "Result", overview(sets))}
+${sections}
+${similarity(record)}
+${section("options", "Options", options(record))}`;
+  return page({ title, generator: `latent-dynamics ${version}`, body });
+}
+
+function anchor(set: number): string {
+  return `set-${set + 1}`;
+}
+
+/** An option's value where it is a number. */
+function numericOption(record: RunRecord, name: string): number | null {
+  const value = record.options[name];
+  return typeof value === "number" ? value : null;
+}
+
+/** The tolerance where it is a bound on the residual itself, which can be drawn into a chart of residuals. */
+function residualTolerance(record: RunRecord): number | null {
+  const criterion = record.options.criterion ?? "residual";
+  return criterion === "residual" ? numericOption(record, "tolerance") : null;
+}
+
+/** What was computed, in plain words. */
+function lead({ model, options, summary }: RunRecord): Html {
+  const points = Object.values(summary).reduce((sum, set) => sum + set.points, 0);
+  const tolerance = typeof options.tolerance === "number" ? quantity(options.tolerance) : "the tolerance";
+  const cap =
+    typeof options.maxIterations === "number" ? countOf(options.maxIterations, "application") : "the limit";
+  const criterion =
+    options.criterion === "relative"
+      ? html`its squared step ‖<var>z</var><sub>t+1</sub> − <var>z</var><sub>t</sub>‖² was at most ${tolerance} of its own squared length`
+      : options.criterion === "error-bound"
+        ? html`its estimated distance to the limit fell below ${tolerance}`
+        : html`its squared step ‖<var>z</var><sub>t+1</sub> − <var>z</var><sub>t</sub>‖² fell below ${tolerance}`;
+  const map =
+    model.format === "square-map"
+      ? html`The map <var>f</var>`
+      : html`The latent map <var>f</var> = <var>E</var>∘<var>D</var> (decode a latent, encode the result again)`;
+  return html`<p class="lead">${map} was applied over and over to ${countOf(points, "initial point")}, each until ${criterion} or ${cap} of <var>f</var> had been made. Points that came to rest at the same place share an attractor; together they are its basin.</p>`;
+}
+
+function factsOf({ model, device, versions, options, timing }: RunRecord, version: string): Html {
+  const libraries = Object.entries({ "latent-dynamics": version, ...versions });
+  const option = (name: string) => {
+    const value = options[name];
+    return typeof value === "number" ? quantity(value) : "–";
+  };
+  return facts(
+    [
+      ["Model", model.name],
+      ["Format", model.format],
+      ["SHA-256", html`<span title="${model.hash}">${model.hash.slice(0, 12)}</span>`],
+      ["Latent", html`${formatShape(model.latentShape)} (<var>k</var> = ${model.latentDimension})`],
+      ["Input", model.inputShape === null ? "none (square map)" : formatShape(model.inputShape)],
+      ["Tolerance", option("tolerance")],
+      ["Most iterations", option("maxIterations")],
+      ["Device", `${device.kind}, ${device.isa}, ${countOf(device.threads, "thread")}`],
+      [
+        "Layout",
+        html`<span title="${device.reason}">${device.layout}, tiles of ${countOf(device.tileRows, "row")}</span>`,
+      ],
+      ["Time", duration(timing.seconds)],
+      ["Points per second", quantity(timing.rowsPerSecond)],
+      ["Applications of f", count(timing.mapEvaluations)],
+    ],
+    [["Versions", libraries.map(([name, value]) => `${name} ${value}`).join(", ")]],
+  );
+}
+
+/** One line per set, linked to its section. */
+function overview(sets: readonly SetResult[]): Html {
+  if (sets.length === 0) return html`<p>The run had no points.</p>`;
+  const rows = sets.map(({ name, summary }, i) => [
+    html`<a href="#${anchor(i)}">${name}</a>`,
+    count(summary.points),
+    share(summary.converged, summary.points),
+    meanIterations(summary.meanIterations),
+    count(summary.attractors),
+    count(summary.attractorsEuclidean),
+  ]);
+  return html`${table(
+    "Result for every set of points",
+    [
+      { heading: "Set of points" },
+      { heading: "points", numeric: true },
+      { heading: "converged", numeric: true },
+      { heading: "mean iterations", numeric: true },
+      { heading: "attractors", numeric: true },
+      { heading: "Euclidean", numeric: true },
+    ],
+    rows,
+  )}<p class="meaning">Attractors are counted under the run’s rule (by direction, unless the options say otherwise) and, in the last column, by Euclidean distance, which also tells apart attractors that differ only in length.</p>`;
+}
+
+function meanIterations(mean: number | null): string {
+  return mean === null ? "–" : mean.toFixed(1);
+}
+
+async function setBody(
+  set: SetResult,
+  record: RunRecord,
+  pictures: AttractorPictures | null,
+  image: ImageShape | null,
+): Promise<Html> {
+  const notices = findings(set).map(({ kind, text }) => notice(kind, text));
+  if (set.summary.points === 0) return html`${notices}`;
+  return html`${notices}
+<div class="grid">
+${await statusFigure(set)}
+${await iterationFigure(set)}
+${await traceFigure(set, residualTolerance(record))}
+${await basinFigure(set)}
+${attractorFigure(set, pictures, image)}
+</div>`;
+}
+
+/** Points by what became of them, in the order of the palette. `unfinished` is there only where there are such. */
+function statusCounts({ summary }: SetResult): StatusCount[] {
+  return STATUSES.filter(({ key }) => key !== "unfinished" || (summary.unfinished ?? 0) > 0).map(
+    ({ key }) => ({
+      status: key,
+      points: summary[key] ?? 0,
+    }),
+  );
+}
+
+async function statusFigure(set: SetResult): Promise<Html> {
+  const counts = statusCounts(set);
+  const { points } = set.summary;
+  const words = counts
+    .filter((entry) => entry.points > 0)
+    .map(
+      (entry) => `${STATUSES.find(({ key }) => key === entry.status)?.label} ${share(entry.points, points)}`,
+    );
+  const chart = await renderChart(statusChart(counts), `Share of each status: ${words.join(", ")}.`);
+  const meaning = (status: StatusKey) => STATUSES.find(({ key }) => key === status)?.meaning ?? "";
+  return figure({
+    title: "What became of the points",
+    body: html`${trusted(chart)}
+${table(
+  "Points by status",
+  [{ heading: "status" }, { heading: "points", numeric: true }, { heading: "share", numeric: true }],
+  counts.map((entry) => [
+    entry.points === 0
+      ? statusName(entry.status)
+      : html`${statusName(entry.status)}<br><span class="meaning">${meaning(entry.status)}</span>`,
+    count(entry.points),
+    share(entry.points, points),
+  ]),
+)}`,
+    caption: `Every one of the ${countOf(points, "point")} is in exactly one row.`,
+  });
+}
+
+async function iterationFigure(set: SetResult): Promise<Html> {
+  const bins = histogram(set.iterations.filter((_, i) => set.status[i] === STATUS.converged));
+  const title = "How long convergence took";
+  if (bins.median === null) {
+    return figure({
+      title,
+      body: html`<p>No point converged, so there is nothing to count.</p>`,
+      caption: "",
+    });
+  }
+  const least = bins.edges[0];
+  const most = bins.edges[bins.edges.length - 1] - 1;
+  const range = `between ${count(least)} and ${count(most)} iterations`;
+  const chart = await renderChart(
+    iterationChart(bins),
+    `Histogram of iterations of the converged points: median ${quantity(bins.median)}, ${range}.`,
+  );
+  const scale =
+    bins.scale === "log"
+      ? " The axis is logarithmic and the bins grow with it: few points took far longer than most."
+      : "";
+  return figure({
+    title,
+    body: trusted(chart),
+    caption: `Applications of f until convergence, for the ${countOf(set.summary.converged, "converged point")}: half of them needed at most ${quantity(bins.median)}.${scale}`,
+  });
+}
+
+const STATUS_OF_CODE: ReadonlyMap<number, StatusKey> = new Map<number, StatusKey>([
+  [STATUS.converged, "converged"],
+  [STATUS.maxIterations, "maxIterations"],
+  [STATUS.cycle, "cycle"],
+  [STATUS.diverged, "diverged"],
+  [STATUS.nonFinite, "nonFinite"],
+  [UNFINISHED, "unfinished"],
+]);
+
+async function traceFigure(set: SetResult, tolerance: number | null): Promise<Html> {
+  const title = "Residual along the way";
+  const usable = set.traces.filter(({ residual }) => residual.some(Number.isFinite));
+  if (usable.length === 0) {
+    return figure({ title, body: html`<p>No residuals were recorded along the way.</p>`, caption: "" });
+  }
+  const scale = traceScale(usable.map(({ residual }) => residual.length));
+  const lines = spread(usable.length, MOST_TRACES).map((i) => {
+    const { row: point, residual } = usable[i];
+    const status = STATUS_OF_CODE.get(set.status[point]);
+    if (status === undefined) {
+      throw new InputError(
+        `report: set "${set.name}" has status ${set.status[point]} at point ${point}, expected 0…4 or ${UNFINISHED}`,
+      );
+    }
+    return { status, points: thinTrace(residual, scale) };
+  });
+  const key = STATUSES.map((status) => ({
+    status: status.key,
+    paths: lines.filter((line) => line.status === status.key).length,
+  })).filter(({ paths }) => paths > 0);
+  const sampled = `${countOf(lines.length, "sampled point")} of ${count(set.summary.points)}`;
+  const chart = await renderChart(
+    traceChart(lines, tolerance, scale),
+    `Residual against iteration for ${sampled}, on a logarithmic scale.`,
+  );
+  const rule = tolerance === null ? "" : " A path that reaches the dashed rule has converged.";
+  return figure({
+    title,
+    body: html`<div class="key">${key.map(({ status, paths }) => html`<span>${statusName(status)} (${paths})</span>`)}</div>${trusted(chart)}`,
+    caption: html`Squared step ‖<var>z</var><sub>t+1</sub> − <var>z</var><sub>t</sub>‖² after every application of <var>f</var>, one line for each of ${sampled}.${rule} ${scale === "log" ? "Both axes are logarithmic, since few points took far longer than most." : "A straight fall is convergence at a constant rate."} A level line is a point that keeps moving.`,
+  });
+}
+
+async function basinFigure(set: SetResult): Promise<Html> {
+  const title = "Basins by size";
+  if (set.basinSize.length === 0) {
+    return figure({ title, body: html`<p>There are no attractors, hence no basins.</p>`, caption: "" });
+  }
+  const ranked = ranking(set.basinSize);
+  const all = ranked.sizes.length + ranked.restCount;
+  const largest = `${countOf(ranked.sizes[0], "point")} (${share(ranked.sizes[0], set.summary.points)} of the set)`;
+  const single = set.basinSize.filter((size) => size === 1).length;
+  const chart = await renderChart(
+    basinChart(ranked),
+    `Basin sizes of ${countOf(all, "attractor")}, largest first: the largest holds ${largest}.`,
+  );
+  const rest =
+    ranked.restCount > 0 ? ` The ${count(ranked.sizes.length)} largest of ${count(all)} are drawn.` : "";
+  const places =
+    all === 1
+      ? "All converged points came to rest at the same attractor."
+      : `Points that came to rest at each of the ${count(all)} attractors.`;
+  const alone =
+    single > 0 ? ` ${single === 1 ? "One basin holds" : `${count(single)} basins hold`} a single point.` : "";
+  return figure({
+    title,
+    body: trusted(chart),
+    caption: `${places} The largest basin holds ${largest}.${alone}${rest}`,
+  });
+}
+
+/** Throws InputError where the pictures are not of this set's attractors or not of this shape. */
+function checkPictures(
+  set: SetResult,
+  { order, decoded, nearest }: AttractorPictures,
+  image: ImageShape | null,
+): void {
+  const wrong = (what: string) => new InputError(`report: pictures of set "${set.name}": ${what}`);
+  for (const attractor of order) {
+    if (!(attractor >= 0 && attractor < set.attractors.rows)) {
+      throw wrong(`attractor ${attractor} is shown, but there are ${set.attractors.rows}`);
+    }
+  }
+  if (image === null) return;
+  const expected = `${order.length}×${elements(image)}`;
+  for (const [name, tensor] of [
+    ["decoded attractors", decoded] as const,
+    ["nearest inputs", nearest?.inputs] as const,
+  ]) {
+    if (tensor !== undefined && (tensor.rows !== order.length || tensor.columns !== elements(image))) {
+      throw wrong(`${name} are ${tensor.rows}×${tensor.columns}, expected ${expected}`);
+    }
+  }
+  if (nearest !== null && (nearest.cosine.length !== order.length || nearest.index.length !== order.length)) {
+    throw wrong(
+      `${nearest.cosine.length} cosines and ${nearest.index.length} indices for ${order.length} nearest inputs`,
+    );
+  }
+}
+
+function attractorFigure(set: SetResult, pictures: AttractorPictures | null, image: ImageShape | null): Html {
+  const total = set.attractors.rows;
+  if (total === 0) {
+    const body = html`<p>No point of this set converged, so no attractor was found and there is nothing to draw.</p>`;
+    return figure({ title: "Attractors", body, caption: "", wide: true });
+  }
+  const order = pictures === null ? largestFirst(set.basinSize) : pictures.order;
+  const shown = Array.from(order.subarray(0, MOST_CARDS));
+  if (shown.length === 0) {
+    return figure({
+      title: "Attractors",
+      body: html`<p>${countOf(total, "attractor")} found; none was chosen to be drawn.</p>`,
+      caption: "",
+      wide: true,
+    });
+  }
+  const left = total - shown.length;
+  const omitted =
+    left > 0 ? ` ${count(left)} more with smaller basins are not drawn; all are in the run’s files.` : "";
+  return pictures === null || image === null
+    ? latentFigure(set, shown, omitted)
+    : imageFigure(set, shown, pictures, image, omitted);
+}
+
+function imageFigure(
+  set: SetResult,
+  shown: readonly number[],
+  { decoded, nearest }: AttractorPictures,
+  image: ImageShape,
+  omitted: string,
+): Html {
+  const drawn = (tensor: Matrix): Matrix => ({
+    ...tensor,
+    rows: shown.length,
+    data: tensor.data.subarray(0, shown.length * tensor.columns),
+  });
+  const range = displayRange(drawn(decoded), ...(nearest === null ? [] : [drawn(nearest.inputs)]));
+  const cards = shown.map((attractor, i) => {
+    const size = set.basinSize[attractor];
+    const own = picture(
+      row(decoded, i),
+      image,
+      range,
+      `Attractor ${i + 1}, decoded: a basin of ${countOf(size, "point")}`,
+    );
+    if (nearest === null) return card(set, attractor, i, own, EMPTY);
+    const cosine = cosineText(nearest.cosine[i]);
+    const alternative = `Nearest input of attractor ${i + 1}: row ${nearest.index[i]}, cosine ${cosine}`;
+    const input = picture(row(nearest.inputs, i), image, range, alternative);
+    return card(
+      set,
+      attractor,
+      i,
+      html`${own}${input}`,
+      html`<br><span class="more">input ${nearest.index[i]}, cosine ${cosine}</span>`,
+    );
+  });
+  const [, height, width] = image;
+  const smaller =
+    Math.max(height, width) > LARGEST_SIDE
+      ? ` Images of ${height}×${width} pixels are averaged down to at most ${LARGEST_SIDE}.`
+      : "";
+  const beside =
+    nearest === null
+      ? ""
+      : " On the right is the given input nearest to it, with its row in the set and its cosine to the decoded attractor.";
+  return figure({
+    title: nearest === null ? "Attractors, decoded" : "Attractors, decoded, beside their nearest inputs",
+    wide: true,
+    body: html`<ol class="cards${nearest === null ? "" : " paired"}" style="--ratio:${width}/${height}">
+${cards}</ol>`,
+    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}, the bar compares basins with the largest.${beside} ${rangeText(range)}${smaller}${omitted}`,
+  });
+}
+
+function picture(pixels: Float32Array, image: ImageShape, range: DisplayRange, alternative: string): Html {
+  const [, height, width] = image;
+  return html`<img src="${pngDataUri(pixels, image, range)}" width="${width}" height="${height}" alt="${alternative}">`;
+}
+
+function rangeText({ low, high, rule }: DisplayRange): string {
+  return rule === "unit"
+    ? "Values from 0 to 1 are drawn from black to full brightness, others clipped."
+    : `Values leave [0, 1], so ${quantity(low)} is drawn black and ${quantity(high)} at full brightness (0.5 and 99.5 percentiles of what is shown).`;
+}
+
+function latentFigure(set: SetResult, shown: readonly number[], omitted: string): Html {
+  let extent = 0;
+  for (const attractor of shown)
+    for (const value of row(set.attractors, attractor)) extent = Math.max(extent, Math.abs(value));
+  const cards = shown.map((attractor, i) => {
+    const alternative = `Coordinates of attractor ${i + 1}: a basin of ${countOf(set.basinSize[attractor], "point")}`;
+    return card(
+      set,
+      attractor,
+      i,
+      trusted(sparkline(row(set.attractors, attractor), extent || 1, alternative)),
+      EMPTY,
+    );
+  });
+  const k = set.attractors.columns;
+  return figure({
+    title: "Attractors, as latent coordinates",
+    wide: true,
+    body: html`<ol class="cards">
+${cards}</ol>`,
+    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}. Each drawing shows the ${countOf(k, "coordinate")} of the attractor from left to right, up for positive, all at the same scale (full height is ±${quantity(extent)}).${k > 64 ? " Neighbouring coordinates are drawn together, from their least to their greatest." : ""}${omitted}`,
+  });
+}
+
+function card(set: SetResult, attractor: number, rank: number, pictures: Html, more: Html): Html {
+  const size = set.basinSize[attractor];
+  const largest = set.basinSize.reduce((most, other) => Math.max(most, other), 1);
+  return html`<li><div class="pictures">${pictures}</div><div class="basin"><span style="width:${((100 * size) / largest).toFixed(1)}%"></span></div><b>${rank + 1}</b> · ${countOf(size, "point")}<br><span class="more">${share(size, set.summary.points)} · row ${attractor}</span>${more}</li>
+`;
+}
+
+function cosineText(cosine: number): string {
+  return Number.isFinite(cosine) ? cosine.toFixed(3) : "undefined";
+}
+
+/** How alike the attractors of two sets are, where the run compared any. */
+function similarity({ similarity: pairs }: RunRecord): Html {
+  if (pairs === undefined || Object.keys(pairs).length === 0) return EMPTY;
+  const rows = Object.entries(pairs).map(([pair, { cosine, euclidean }]) => [
+    pair,
+    cosine === null ? "–" : cosine.toFixed(3),
+    euclidean === null ? "–" : quantity(euclidean),
+  ]);
+  return section(
+    "similarity",
+    "Similarity of the sets",
+    html`${table(
+      "Similarity of attractor sets",
+      [
+        { heading: "sets" },
+        { heading: "cosine", numeric: true },
+        { heading: "Euclidean distance", numeric: true },
+      ],
+      rows,
+    )}<p class="meaning">For every attractor of one set the most similar one of the other, averaged over both directions: 1 (or a distance of 0) where each set contains the other’s attractors. “–” where one of the two has none.</p>`,
+  );
+}
+
+/** Everything needed to make the run again. */
+function options({ options, device, model }: RunRecord): Html {
+  const text = JSON.stringify({ model: { ...model }, device, options }, null, 2);
+  return html`<p>${device.layout} layout: ${device.reason}</p>
+<details><summary>Model, device and options as recorded</summary><pre>${text}</pre></details>`;
+}
