@@ -1,5 +1,6 @@
 /** Rows of a data file → what the encoder takes: resize, rescale, normalise, pad, in this order. */
-import { InputError } from "../errors.js";
+import { setImmediate as turn } from "node:timers/promises";
+import { AbortedError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Preprocessor } from "../models/autoencoder.js";
 import type { DataRow, Dataset } from "./dataset.js";
@@ -24,6 +25,7 @@ export interface PrepareOptions {
   readonly preprocessor: Preprocessor | null;
   /** One input as the encoder takes it: [C,H,W], or any shape that plain vectors of as many elements fill. */
   readonly inputShape: readonly number[];
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -32,15 +34,18 @@ export interface PrepareOptions {
  * Whole-number data are rescaled as `rescaleFactor` says; floating-point data are taken as rescaled already,
  * and refused where they plainly are not. Images may be [H,W], [C,H,W] or [H,W,C]. Zeros are padded last,
  * equally on both sides (an odd one at the bottom and right). Throws InputError where channels or sizes do
- * not come to `inputShape`.
+ * not come to `inputShape`, AbortedError where the signal fires.
  */
 export async function prepareInputs(
   dataset: Dataset,
-  { preprocessor, inputShape }: PrepareOptions,
+  { preprocessor, inputShape, signal }: PrepareOptions,
 ): Promise<Matrix> {
   const columns = inputShape.reduce((product, d) => product * d, 1);
   const out = new Float32Array(dataset.rows * columns);
   for (let i = 0; i < dataset.rows; i++) {
+    if (i % 256 === 0) await turn();
+    if (signal?.aborted)
+      throw new AbortedError(`${dataset.path}: aborted`, undefined, { cause: signal.reason });
     const row = await dataset.row(i);
     const where = `${dataset.path}: row ${i}`;
     const target = out.subarray(i * columns, (i + 1) * columns);

@@ -1,0 +1,37 @@
+/** What this machine can run. */
+import { availableParallelism, cpus, freemem, release, totalmem, type } from "node:os";
+import { type CpuInfo, native } from "../native.js";
+import { packageVersion } from "../version.js";
+
+export interface MachineDescription {
+  readonly version: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly cpu: { model: string; threads: number };
+  /** Bytes. */
+  readonly memory: { total: number; free: number };
+  /** The native engine; `info` is null where it cannot be loaded, `reason` says why. */
+  readonly native: { usable: boolean; reason: string | null; info: CpuInfo | null };
+  readonly cuda: { built: boolean; usable: boolean; reason: string; devices: string[] };
+}
+
+/** Never throws for a machine on which something is missing: saying so is what it is for. */
+export function examineMachine(): MachineDescription {
+  return {
+    version: packageVersion(),
+    node: process.versions.node,
+    platform: `${type()} ${release()} ${process.arch}`,
+    cpu: { model: cpus()[0]?.model.trim() ?? "unknown", threads: availableParallelism() },
+    memory: { total: totalmem(), free: freemem() },
+    native: examineNative(),
+    cuda: { built: false, usable: false, reason: "this build computes on the CPU only", devices: [] },
+  };
+}
+
+function examineNative(): MachineDescription["native"] {
+  try {
+    return { usable: true, reason: null, info: native().cpu() };
+  } catch (error) {
+    return { usable: false, reason: (error as Error).message, info: null };
+  }
+}

@@ -1,0 +1,163 @@
+/** The default engine: the addon's plans, compiled when first needed and kept as long as the model. */
+import { AbortedError, InputError } from "../errors.js";
+import { elements, formatShape, type Graph } from "../graph/graph.js";
+import { lower } from "../graph/lower.js";
+import type { Matrix } from "../matrix.js";
+import type { Autoencoder } from "../models/autoencoder.js";
+import {
+  type CompileOptions,
+  type NativeJob,
+  type NativePlan,
+  native,
+  type PlanInfo,
+  type Progress,
+} from "../native.js";
+import { packageVersion } from "../version.js";
+import type { CallOptions, Engine } from "./engine.js";
+
+export interface NativeEngine extends Engine {
+  readonly name: "native";
+  /** The plan of f. Compiles it where that has not happened yet. */
+  plan(): PlanInfo;
+}
+
+const engines = new WeakMap<Autoencoder, Map<string, NativeEngine>>();
+
+/**
+ * The native engine of `model`, one per model and set of compile options: a second call gives the first one's.
+ * Disposed with the model. Nothing is compiled before it is used.
+ */
+export function nativeEngine(model: Autoencoder, options: CompileOptions = {}): NativeEngine {
+  let known = engines.get(model);
+  if (known === undefined) {
+    known = new Map();
+    engines.set(model, known);
+  }
+  const key = `${options.layout ?? "auto"} ${options.isa ?? "auto"}`;
+  let engine = known.get(key);
+  if (engine === undefined) {
+    engine = createEngine(model, options, () => known.delete(key));
+    model.onDispose(engine.dispose);
+    known.set(key, engine);
+  }
+  return engine;
+}
+
+function createEngine(model: Autoencoder, options: CompileOptions, forget: () => void): NativeEngine {
+  const plans = new Map<Graph, NativePlan>();
+
+  const planOf = (graph: Graph): NativePlan => {
+    let plan = plans.get(graph);
+    if (plan === undefined) {
+      plan = compile(model, graph, options);
+      plans.set(graph, plan);
+    }
+    return plan;
+  };
+
+  const half = (part: "encoder" | "decoder"): Graph => {
+    const graph = model[part];
+    if (graph === null) throw new InputError(`${model.name}: is a square map, it has no ${part}`);
+    return graph;
+  };
+
+  const applyGraph = async (graph: Graph, rows: Matrix, what: string, call: CallOptions): Promise<Matrix> => {
+    checkWidth(model, graph, rows, what);
+    const columns = elements(graph.values[graph.output].shape);
+    if (rows.rows === 0) return { data: new Float32Array(0), rows: 0, columns };
+    const plan = planOf(graph);
+    const result = await run(call, (onProgress) =>
+      native().apply(plan, rows.data, { threads: call.threads }, onProgress),
+    );
+    if (result.aborted)
+      throw new AbortedError(`${model.name}: aborted`, undefined, { cause: call.signal?.reason });
+    return { data: result.output, rows: rows.rows, columns };
+  };
+
+  return {
+    name: "native",
+    plan: () => planOf(model.map).info,
+    info() {
+      const { isa, layout, reason, tileRows } = planOf(model.map).info;
+      return {
+        device: { kind: "cpu", isa, layout, reason, tileRows },
+        versions: {
+          "latent-dynamics": packageVersion(),
+          node: process.versions.node,
+          oneDNN: native().cpu().oneDnn,
+        },
+      };
+    },
+    apply: (latents, call) => applyGraph(model.map, latents, "latents", call),
+    encode: (inputs, call) => applyGraph(half("encoder"), inputs, "inputs", call),
+    decode: (latents, call) => applyGraph(half("decoder"), latents, "latents", call),
+    iterate(initial, { threads, signal, onProgress, ...options }) {
+      checkWidth(model, model.map, initial, "latents");
+      const plan = planOf(model.map);
+      return run({ signal, onProgress }, (report) =>
+        native().iterate(plan, initial.data, { ...options, threads }, report),
+      );
+    },
+    dispose() {
+      forget();
+      for (const plan of plans.values()) plan.dispose();
+      plans.clear();
+    },
+  };
+}
+
+function compile(model: Autoencoder, graph: Graph, options: CompileOptions): NativePlan {
+  const lowered = lower(graph);
+  const addon = native();
+  try {
+    return addon.compile(lowered, options);
+  } catch (error) {
+    throw new InputError(
+      `${model.name}: the native engine cannot run ${graph.name}: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function checkWidth(model: Autoencoder, graph: Graph, rows: Matrix, what: string): void {
+  const shape = graph.values[graph.input].shape;
+  if (rows.columns !== elements(shape)) {
+    throw new InputError(
+      `${model.name}: ${what} have ${rows.columns} elements a row, expected ${elements(shape)} (${formatShape(shape)})`,
+    );
+  }
+}
+
+/** Starts a job, ties it to the signal, and makes an error thrown by onProgress the caller's. */
+export async function run<Result>(
+  { signal, onProgress }: Pick<CallOptions, "signal" | "onProgress">,
+  start: (onProgress?: (progress: Progress) => void) => NativeJob<Result>,
+): Promise<Result> {
+  let job: NativeJob<Result> | undefined;
+  let failure: { error: unknown } | undefined;
+  const report =
+    onProgress &&
+    ((progress: Progress): void => {
+      if (failure !== undefined) return;
+      try {
+        onProgress(progress);
+      } catch (error) {
+        failure = { error };
+        job?.abort();
+      }
+    });
+  job = start(report);
+  const { promise } = job;
+  const abort = (): void => job?.abort();
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) abort();
+  try {
+    const result = await promise;
+    if (failure !== undefined) throw failure.error;
+    return result;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
