@@ -143,26 +143,24 @@ function factsOf({ model, device, versions, options, timing }: RunRecord, versio
     const value = options[name];
     return typeof value === "number" ? quantity(value) : "–";
   };
-  return facts(
+  const hash = html`<span title="${model.hash}">SHA-256 ${model.hash.slice(0, 12)}…</span>`;
+  return facts([
+    ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
+    ["Latent", html`${formatShape(model.latentShape)} (<var>k</var> = ${model.latentDimension})`],
+    ["Input", model.inputShape === null ? "none (square map)" : formatShape(model.inputShape)],
+    ["Tolerance", option("tolerance")],
+    ["Most iterations", option("maxIterations")],
+    ["Device", `${device.kind}, ${device.isa}`],
+    ["Threads", device.threads],
     [
-      ["Model", model.name],
-      ["Format", model.format],
-      ["SHA-256", html`<span title="${model.hash}">${model.hash.slice(0, 12)}</span>`],
-      ["Latent", html`${formatShape(model.latentShape)} (<var>k</var> = ${model.latentDimension})`],
-      ["Input", model.inputShape === null ? "none (square map)" : formatShape(model.inputShape)],
-      ["Tolerance", option("tolerance")],
-      ["Most iterations", option("maxIterations")],
-      ["Device", `${device.kind}, ${device.isa}, ${countOf(device.threads, "thread")}`],
-      [
-        "Layout",
-        html`<span title="${device.reason}">${device.layout}, tiles of ${countOf(device.tileRows, "row")}</span>`,
-      ],
-      ["Time", duration(timing.seconds)],
-      ["Points per second", quantity(timing.rowsPerSecond)],
-      ["Applications of f", count(timing.mapEvaluations)],
+      "Layout",
+      html`<span title="${device.reason}">${device.layout}, ${countOf(device.tileRows, "row")} a tile</span>`,
     ],
-    [["Versions", libraries.map(([name, value]) => `${name} ${value}`).join(", ")]],
-  );
+    ["Time", duration(timing.seconds)],
+    ["Points per second", quantity(timing.rowsPerSecond)],
+    [html`Applications of <var>f</var>`, count(timing.mapEvaluations)],
+    ["Versions", libraries.map(([name, value]) => `${name} ${value}`).join(", "), "line"],
+  ]);
 }
 
 /** One line per set, linked to its section. */
@@ -205,9 +203,9 @@ async function setBody(
   return html`${notices}
 <div class="grid">
 ${await statusFigure(set)}
-${await iterationFigure(set)}
+${set.summary.converged > 0 ? await iterationFigure(set) : EMPTY}
 ${await traceFigure(set, residualTolerance(record))}
-${await basinFigure(set)}
+${set.basinSize.length > 0 ? await basinFigure(set) : EMPTY}
 ${attractorFigure(set, pictures, image)}
 </div>`;
 }
@@ -250,31 +248,22 @@ ${table(
   });
 }
 
+/** For a set with converged points. */
 async function iterationFigure(set: SetResult): Promise<Html> {
   const bins = histogram(set.iterations.filter((_, i) => set.status[i] === STATUS.converged));
-  const title = "How long convergence took";
-  if (bins.median === null) {
-    return figure({
-      title,
-      body: html`<p>No point converged, so there is nothing to count.</p>`,
-      caption: "",
-    });
-  }
-  const least = bins.edges[0];
-  const most = bins.edges[bins.edges.length - 1] - 1;
-  const range = `between ${count(least)} and ${count(most)} iterations`;
+  const median = quantity(bins.median ?? Number.NaN);
   const chart = await renderChart(
     iterationChart(bins),
-    `Histogram of iterations of the converged points: median ${quantity(bins.median)}, ${range}.`,
+    `Histogram of the iterations that the converged points took: median ${median}.`,
   );
   const scale =
     bins.scale === "log"
       ? " The axis is logarithmic and the bins grow with it: few points took far longer than most."
       : "";
   return figure({
-    title,
+    title: "How long convergence took",
     body: trusted(chart),
-    caption: `Applications of f until convergence, for the ${countOf(set.summary.converged, "converged point")}: half of them needed at most ${quantity(bins.median)}.${scale}`,
+    caption: `Applications of f until convergence, for the ${countOf(set.summary.converged, "converged point")}: half of them needed at most ${median}.${scale}`,
   });
 }
 
@@ -321,11 +310,8 @@ async function traceFigure(set: SetResult, tolerance: number | null): Promise<Ht
   });
 }
 
+/** For a set with attractors. */
 async function basinFigure(set: SetResult): Promise<Html> {
-  const title = "Basins by size";
-  if (set.basinSize.length === 0) {
-    return figure({ title, body: html`<p>There are no attractors, hence no basins.</p>`, caption: "" });
-  }
   const ranked = ranking(set.basinSize);
   const all = ranked.sizes.length + ranked.restCount;
   const largest = `${countOf(ranked.sizes[0], "point")} (${share(ranked.sizes[0], set.summary.points)} of the set)`;
@@ -343,7 +329,7 @@ async function basinFigure(set: SetResult): Promise<Html> {
   const alone =
     single > 0 ? ` ${single === 1 ? "One basin holds" : `${count(single)} basins hold`} a single point.` : "";
   return figure({
-    title,
+    title: "Basins by size",
     body: trusted(chart),
     caption: `${places} The largest basin holds ${largest}.${alone}${rest}`,
   });
@@ -449,7 +435,7 @@ function imageFigure(
     wide: true,
     body: html`<ol class="cards${nearest === null ? "" : " paired"}" style="--ratio:${width}/${height}">
 ${cards}</ol>`,
-    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}, the bar compares basins with the largest.${beside} ${rangeText(range)}${smaller}${omitted}`,
+    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}, the bar compares basins with the largest, the row is the attractor’s place in the run’s list.${beside} ${rangeText(range)}${smaller}${omitted}`,
   });
 }
 
@@ -484,7 +470,7 @@ function latentFigure(set: SetResult, shown: readonly number[], omitted: string)
     wide: true,
     body: html`<ol class="cards">
 ${cards}</ol>`,
-    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}. Each drawing shows the ${countOf(k, "coordinate")} of the attractor from left to right, up for positive, all at the same scale (full height is ±${quantity(extent)}).${k > 64 ? " Neighbouring coordinates are drawn together, from their least to their greatest." : ""}${omitted}`,
+    caption: `${countOf(shown.length, "attractor")}, largest basin first; the share is of the set’s ${countOf(set.summary.points, "point")}, the row is the attractor’s place in the run’s list. Each drawing shows the ${countOf(k, "coordinate")} of the attractor from left to right, up for positive, all at the same scale (full height is ±${quantity(extent)}).${k > 64 ? " Neighbouring coordinates are drawn together, from their least to their greatest." : ""}${omitted}`,
   });
 }
 

@@ -31,7 +31,6 @@ const THEME: Config = {
     domainColor: colour("line"),
     tickColor: colour("line"),
     gridColor: colour("line"),
-    tickCount: 5,
     labelPadding: 5,
   },
   axisX: { grid: false, titlePadding: 8, tickSize: 5 },
@@ -108,7 +107,9 @@ function along({ title, scale, domain, ticks, format = ",d" }: Axis) {
     axis: {
       // d3-format writes 1e+6.
       labelExpr: `replace(format(datum.value, '${format}'), '+', '')`,
-      ...(ticks === undefined ? { tickMinStep: 1 } : { values: [...ticks], labelOverlap: false }),
+      ...(ticks === undefined
+        ? { tickCount: 5, tickMinStep: 1 }
+        : { values: [...ticks], labelOverlap: false }),
     },
   };
 }
@@ -210,7 +211,7 @@ export function iterationChart({ edges, counts, scale, median }: Histogram): Top
             field: "points",
             type: "quantitative",
             title: "points",
-            axis: { format: ",d", tickMinStep: 1 },
+            axis: { format: ",d", tickCount: 5, tickMinStep: 1 },
           },
           y2: { datum: 0 },
         },

@@ -24,18 +24,18 @@ export function share(part: number, whole: number): string {
   return `${percent.toFixed(1)} %`;
 }
 
-/** Four significant digits, without trailing zeros; powers of ten as "1e-6". "–" for what is not a number. */
+/**
+ * Four significant digits without trailing zeros, whole numbers from 1000 on; very small and very large ones as "1e-6".
+ * "–" for NaN.
+ */
 export function quantity(value: number): string {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : String(value);
-  const magnitude = Math.abs(value);
-  if (magnitude !== 0 && (magnitude < 1e-3 || magnitude >= 1e15)) {
-    return value
-      .toExponential(3)
-      .replace(/\.?0+e/, "e")
-      .replace("e+", "e");
+  if (Number.isNaN(value)) return "–";
+  if (value < 0) return `−${quantity(-value)}`;
+  if (value === Number.POSITIVE_INFINITY) return "∞";
+  if (value !== 0 && (value < 1e-3 || value >= 1e9)) {
+    return value.toExponential(3).replace(/\.?0*e\+?/, "e");
   }
-  if (magnitude >= 1000) return count(value);
-  return String(Number(value.toPrecision(4)));
+  return value >= 1000 ? count(value) : String(Number(value.toPrecision(4)));
 }
 
 /** Wall time: "0.42 s", "3 min 20 s". */

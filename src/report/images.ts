@@ -28,12 +28,12 @@ export function imageShape(shape: Shape | null): ImageShape | null {
 
 /** How far outside [0, 1] a value may be, and how many values, before [0, 1] is not what the model draws in. */
 const OVERSHOOT = 0.1;
-const OVERSHOOT_SHARE = 0.05;
+const OVERSHOOT_SHARE = 0.1;
 /** Percentiles are taken from about this many values, evenly spaced. */
 const SAMPLE = 200_000;
 
 /**
- * One range for all the images of a set, so that they can be compared. [0, 1] as long as at most 5 % of the values lie
+ * One range for all the images of a set, so that they can be compared. [0, 1] as long as at most 10 % of the values lie
  * more than 0.1 outside it (decoders without an output activation overshoot a little); else from the values themselves.
  * Values that are not finite are left out; without any finite value the range is [0, 1].
  */

@@ -97,13 +97,13 @@ ${body}
 `;
 }
 
-/** Name and value pairs; `long` ones, which come last, take a line each. */
-export function facts(
-  pairs: readonly (readonly [name: string, value: Content])[],
-  long: readonly (readonly [name: string, value: Content])[] = [],
-): Html {
-  const pair = ([name, value]: readonly [string, Content]) => html`<dt>${name}</dt><dd>${value}</dd>`;
-  return html`<dl class="facts">${pairs.map((entry) => html`<div>${pair(entry)}</div>`)}${long.map((entry) => html`<div class="long">${pair(entry)}</div>`)}</dl>
+/** A name, a value, and whether the pair takes a line of its own. */
+export type Fact = readonly [name: Content, value: Content, place?: "line"];
+
+export function facts(pairs: readonly Fact[]): Html {
+  return html`<dl class="facts">${pairs.map(
+    ([name, value, place = "cell"]) => html`<div class="${place}"><dt>${name}</dt><dd>${value}</dd></div>`,
+  )}</dl>
 `;
 }
 
@@ -170,8 +170,8 @@ section{border-top:1px solid var(--line);margin-top:40px;padding-top:28px;scroll
 sub{line-height:0;font-size:.75em}
 .notice{max-width:none;margin:0 0 1.25rem;padding:.75rem 1rem;background:var(--surface);border-left:4px solid var(--accent);border-radius:0 6px 6px 0}
 .notice.warning{border-left-color:var(--warning)}
-.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:.9rem 1.5rem;margin:0 0 1.5rem}
-.facts .long{grid-column:1/-1}
+.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(160px,1fr));gap:.9rem 1.5rem;margin:0 0 1.5rem}
+.facts .line{grid-column:1/-1}
 .facts dt{color:var(--muted);font-size:.8125rem}
 .facts dd{margin:0;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto;margin:0 0 1rem}
