@@ -62,8 +62,8 @@ function runVisibly(what, program, args) {
 
 // ---- system packages -----------------------------------------------------------------------------------------
 
-/** True where oneDNN's C++ header is in a folder that compilers search. */
-function hasOneDnn() {
+/** True where one of `files` is in a folder that compilers search. */
+function hasHeader(...files) {
   const variable = (name) => (process.env[name] ?? "").split(delimiter).filter(Boolean);
   const folders = [
     "/usr/include",
@@ -76,9 +76,7 @@ function hasOneDnn() {
       .flatMap(variable)
       .map((prefix) => join(prefix, "include")),
   ];
-  return folders.some((folder) =>
-    ["dnnl.hpp", "oneapi/dnnl/dnnl.hpp"].some((file) => existsSync(join(folder, file))),
-  );
+  return folders.some((folder) => files.some((file) => existsSync(join(folder, file))));
 }
 
 /** Debian packages this machine lacks, and what each is for. */
@@ -87,7 +85,17 @@ function missingSystemPackages(ci) {
     { name: "g++", purpose: "a C++20 compiler", found: findCompiler() !== undefined },
     { name: "cmake", purpose: "CMake 3.19 or newer", found: findProgram("cmake") !== undefined },
     { name: "make", purpose: "make or ninja", found: findProgram("make", "gmake", "ninja") !== undefined },
-    { name: "libdnnl-dev", purpose: "oneDNN, headers and library", found: hasOneDnn() },
+    {
+      name: "libdnnl-dev",
+      purpose: "oneDNN, headers and library",
+      found: hasHeader("dnnl.hpp", "oneapi/dnnl/dnnl.hpp"),
+    },
+    {
+      // Debian's oneDNN is built with OpenCL and CMake wants its headers too, but the package only recommends them.
+      name: "ocl-icd-opencl-dev",
+      purpose: "OpenCL headers, which oneDNN's CMake files ask for",
+      found: findProgram("apt-get") === undefined || hasHeader("CL/cl.h"),
+    },
   ];
   const wanted = [
     { name: "clang-format", purpose: "the format check", found: findProgram("clang-format") !== undefined },
