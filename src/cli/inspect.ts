@@ -1,0 +1,76 @@
+import { type Command, Option } from "commander";
+import { ISAS, LAYOUTS } from "../dynamics/options.js";
+import { inspectModel, type ModelDescription } from "../engines/inspect.js";
+import { formatShape } from "../graph/graph.js";
+import { loadAutoencoder } from "../models/load.js";
+import type { Isa, Layout } from "../native.js";
+import { count, megabytes, table } from "./table.js";
+
+interface Flags {
+  json?: boolean;
+  layout?: Layout | "auto";
+  isa?: Isa | "auto";
+}
+
+const HELP = `
+Examples:
+  $ latdyn inspect models/mnist-conv-k16
+  $ latdyn inspect models/mnist-conv-k16 --layout onednn
+  $ latdyn inspect map.onnx --json
+
+What comes out:
+  The files and their hash, the shapes of a latent and of an input, notes a user should read, and f = E∘D as it
+  runs, operators fused: for each its result's shape and its cost for one row (MFLOP: 2 × multiply-adds).
+  The plan says how the native engine runs it: the layout and why, how many rows it computes at once (tile), and
+  the memory of one worker's activations (arena).`;
+
+export function inspectCommand(program: Command): void {
+  program
+    .command("inspect")
+    .summary("what a model is made of, and how it would run")
+    .description("Shows a model's files, shapes and operators, and the plan of the native engine.")
+    .argument(
+      "<model>",
+      "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, or a square map.onnx",
+    )
+    .option("--json", "one JSON object on stdout")
+    .addOption(new Option("--layout <name>", "plan for this layout (default: auto)").choices(LAYOUTS))
+    .addOption(new Option("--isa <name>", "plan for this instruction set (default: auto)").choices(ISAS))
+    .addHelpText("after", HELP)
+    .action(run);
+}
+
+async function run(path: string, { json = false, layout = "auto", isa = "auto" }: Flags): Promise<void> {
+  await using model = await loadAutoencoder(path);
+  const description = inspectModel(model, {
+    ...(layout === "auto" ? {} : { layout }),
+    ...(isa === "auto" ? {} : { isa }),
+  });
+  process.stdout.write(`${json ? JSON.stringify(description, null, 2) : formatModel(description)}\n`);
+}
+
+export function formatModel(model: ModelDescription): string {
+  const { plan } = model;
+  const nodes = model.nodes.map(({ op, name, activation, outputShape, flops }) => [
+    activation === null || op === "activate" ? (activation ?? op) : `${op} + ${activation}`,
+    name,
+    formatShape(outputShape),
+    flops === 0 ? "" : (flops / 1e6).toFixed(3),
+  ]);
+  return [
+    `model       ${model.name} (${model.format})`,
+    ...model.files.map((file, i) => `${i === 0 ? "files" : ""}`.padEnd(12) + file),
+    `hash        ${model.hash}`,
+    `latent      ${formatShape(model.latentShape)} (k = ${model.latentDimension})`,
+    `input       ${model.inputShape === null ? "none: a square map" : formatShape(model.inputShape)}`,
+    `parameters  ${count(model.parameters)}`,
+    `cost        ${(model.flopsPerRow / 1e6).toFixed(3)} MFLOP for one application of f`,
+    ...model.notes.map((note) => `note        ${note}`),
+    "",
+    table(["operator", "name", "result", "MFLOP"], nodes),
+    "",
+    `plan        ${plan.layout} layout, ${plan.isa}, tiles of ${plan.tileRows} rows`,
+    `memory      ${megabytes(plan.arenaBytes)} of activations a worker, ${megabytes(plan.weightBytes)} of weights in all`,
+    `reason      ${plan.reason}`,
+  ].join("\n");
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from "commander";
+import { AbortedError, InputError } from "../errors.js";
+import { packageVersion } from "../version.js";
+import { attractorsCommand } from "./attractors.js";
+import { doctorCommand } from "./doctor.js";
+import { inspectCommand } from "./inspect.js";
+import { INTERRUPTED } from "./interrupt.js";
+
+const FAILED = 1;
+const BAD_INPUT = 2;
+
+function createProgram(): Command {
+  const program = new Command("latdyn")
+    .description(
+      "Attractors, basins and trajectories of the dynamical system an autoencoder hides: f(z) = E(D(z)).",
+    )
+    .version(packageVersion(), "--version", "print the version")
+    .helpOption("--help", "show this help")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: (message, write) => write(`latdyn: ${sentence(message)}\n`) })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ latdyn attractors models/mnist-conv-k16 --from noise:1000
+  $ latdyn inspect models/mnist-conv-k16
+  $ latdyn doctor
+
+Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 failed, 2 bad usage or bad input,
+130 interrupted. "latdyn COMMAND --help" explains a command.`,
+    );
+  attractorsCommand(program);
+  inspectCommand(program);
+  doctorCommand(program);
+  return program;
+}
+
+/** commander's "error: unknown option '--x'\n(Did you mean --y?)" on one line. */
+function sentence(message: string): string {
+  return message
+    .trim()
+    .replace(/^error: /, "")
+    .replace(/\s*\n\s*/g, " ")
+    .replace("(Did you mean", "(did you mean");
+}
+
+function exitCodeFor(error: unknown): number {
+  // commander has printed its own message already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : BAD_INPUT;
+  const text = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`latdyn: ${text.replace(/\s*\n\s*/g, " ")}\n`);
+  if (process.env.LATDYN_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (error instanceof AbortedError) return INTERRUPTED;
+  return error instanceof InputError ? BAD_INPUT : FAILED;
+}
+
+// "latdyn inspect MODEL | head" is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
+try {
+  await createProgram().parseAsync();
+} catch (error) {
+  process.exitCode = exitCodeFor(error);
+}

@@ -1,0 +1,106 @@
+/** The whole extraction, from a model's files to a run folder: what `latdyn attractors` does. */
+import { join } from "node:path";
+import { nearestInputs } from "../analysis/nearestInput.js";
+import { pairwiseSimilarity } from "../analysis/similarity.js";
+import { toPixels } from "../data/preprocess.js";
+import { findAttractors } from "../dynamics/attractors.js";
+import { type AttractorOptions, resolveOptions } from "../dynamics/options.js";
+import type { AttractorRun, SetResult } from "../dynamics/result.js";
+import type { CallOptions } from "../engines/engine.js";
+import { nativeEngine } from "../engines/native.js";
+import { AbortedError } from "../errors.js";
+import { takeRows } from "../matrix.js";
+import type { Autoencoder } from "../models/autoencoder.js";
+import { loadAutoencoder } from "../models/load.js";
+import { type AttractorPictures, attractorReport } from "../report/attractorReport.js";
+import { imageShape } from "../report/images.js";
+import { packageVersion } from "../version.js";
+import { checkRunFolder, writeRun } from "./run.js";
+
+export interface ExtractOptions extends AttractorOptions {
+  /** The run folder; null writes nothing. Default `runs/MODEL-DATE-TIME` below the current folder. */
+  readonly out?: string | null;
+  /** Replace an existing run folder, once the new one is whole. Default false. */
+  readonly overwrite?: boolean;
+  /** Store the last iterate of every point. Default true. */
+  readonly endpoints?: boolean;
+  /** Write report.html. Default true. */
+  readonly report?: boolean;
+}
+
+export interface Extraction {
+  readonly run: AttractorRun;
+  /** Where the run was written; null where it was not. */
+  readonly folder: string | null;
+}
+
+/** Attractors of one set that are decoded for the report, largest basins first. */
+const PICTURES = 48;
+
+/**
+ * Loads the model at `path`, finds the attractors, compares the sets, and writes the run folder with its report.
+ * Where the signal fires in the middle, what was finished is written and returned (`run.record.interrupted`).
+ * Throws InputError before anything is computed where options, model or folder do not fit, and AbortedError where
+ * the signal fires before a single set was begun; then nothing is written.
+ */
+export async function extractAttractors(path: string, options: ExtractOptions): Promise<Extraction> {
+  const { out, overwrite = false, endpoints = true, report = true, ...attractorOptions } = options;
+  const resolved = resolveOptions(attractorOptions);
+  if (typeof out === "string") await checkRunFolder(out, { overwrite });
+  await using model = await loadAutoencoder(path);
+  const folder = out === undefined ? defaultFolder(model.name, new Date()) : out;
+  if (folder !== null) await checkRunFolder(folder, { overwrite });
+
+  const run = await withSimilarity(await wholeOrPartial(model, attractorOptions));
+  if (folder !== null) {
+    const page = report ? await reportOn(run, model, { threads: resolved.threads }) : null;
+    await writeRun(folder, run, { overwrite, endpoints, report: page });
+  }
+  return { run, folder };
+}
+
+/** `runs/MODEL-20250131-235959`, local time. */
+export function defaultFolder(modelName: string, now: Date): string {
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const date = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  const time = `${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
+  return join("runs", `${modelName.replace(/[^\w.-]+/g, "_")}-${date}-${time}`);
+}
+
+async function wholeOrPartial(model: Autoencoder, options: AttractorOptions): Promise<AttractorRun> {
+  try {
+    return await findAttractors(model, options);
+  } catch (error) {
+    if (error instanceof AbortedError && error.partial !== undefined) return error.partial as AttractorRun;
+    throw error;
+  }
+}
+
+async function withSimilarity(run: AttractorRun): Promise<AttractorRun> {
+  if (run.sets.length < 2) return run;
+  return { ...run, record: { ...run.record, similarity: await pairwiseSimilarity(run.sets) } };
+}
+
+/** The page on a run of `model`, with its attractors decoded. */
+export async function reportOn(run: AttractorRun, model: Autoencoder, call: CallOptions): Promise<string> {
+  const shape = model.inputShape ?? model.latentShape;
+  const pictures: Record<string, AttractorPictures> = {};
+  if (imageShape(shape) !== null) {
+    for (const set of run.sets) pictures[set.name] = await picturesOf(set, model, call);
+  }
+  return attractorReport({ run, imageShape: shape, pictures, version: packageVersion() });
+}
+
+async function picturesOf(set: SetResult, model: Autoencoder, call: CallOptions): Promise<AttractorPictures> {
+  const shape = model.inputShape ?? model.latentShape;
+  const order = Int32Array.from(set.basinSize.keys())
+    .sort((a, b) => set.basinSize[b] - set.basinSize[a] || a - b)
+    .slice(0, PICTURES);
+  const shown = takeRows(set.attractors, order);
+  const decoded = model.decoder === null ? shown : await nativeEngine(model).decode(shown, call);
+  const pixels = toPixels(decoded, shape, model.preprocessor);
+  if (set.inputs === null || set.inputs.rows === 0) return { order, decoded: pixels, nearest: null };
+  const { index, cosine } = await nearestInputs(decoded, set.inputs);
+  const inputs = toPixels(takeRows(set.inputs, index), shape, model.preprocessor);
+  return { order, decoded: pixels, nearest: { inputs, index, cosine } };
+}
