@@ -52,6 +52,17 @@ double extrapolated_drift(double one, double two) {
     return ratio < 1 ? one / (1 - ratio) : INFINITY;
 }
 
+// The whole tile, or, where few of its lanes are live, those by themselves.
+template <class IsLive>
+void run_live(const Plan& plan, Workspace& workspace, int64_t live, IsLive is_live) {
+    if (live > plan.info.narrow_lanes) return plan.run(workspace);
+    for (int lane = 0, left = static_cast<int>(live); left > 0; lane++)
+        if (is_live(lane)) {
+            plan.run_lane(workspace, lane);
+            left--;
+        }
+}
+
 class Worker {
   public:
     Worker(const Plan& plan, const float* initial, int64_t rows, const IterateOptions& options,
@@ -66,7 +77,7 @@ class Worker {
         std::fill_n(workspace->input, k * tile, 0.0f);
         for (int lane = 0; lane < tile; lane++) live += refill(lane);
         while (live > 0 && !counters.abort.load(std::memory_order_relaxed)) {
-            plan.run(*workspace);
+            run_live(plan, *workspace, live, [&](int lane) { return slots[lane].row >= 0; });
             counters.evaluations.fetch_add(live, std::memory_order_relaxed);
             measure();
             std::memcpy(workspace->input, workspace->output, sizeof(float) * k * tile);
@@ -230,7 +241,7 @@ void apply(const Plan& plan, const float* input, int64_t rows, float* output, in
             const int64_t live = std::min(tile, rows - first);
             for (int64_t lane = 0; lane < live; lane++)
                 for (int64_t e = 0; e < in; e++) workspace->input[e * tile + lane] = input[(first + lane) * in + e];
-            plan.run(*workspace);
+            run_live(plan, *workspace, live, [](int) { return true; });
             for (int64_t lane = 0; lane < live; lane++)
                 for (int64_t e = 0; e < out; e++) output[(first + lane) * out + e] = workspace->output[e * tile + lane];
             counters.finished.fetch_add(live, std::memory_order_relaxed);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <sstream>
 #include <thread>
 
 namespace {
@@ -318,25 +319,24 @@ Doubles reference(const Graph& graph, const std::vector<float>& input) {
 // --- Checks ---------------------------------------------------------------------------------------------
 
 std::string describe(const Graph& graph) {
-    std::string text;
+    std::ostringstream text;
     for (const Node& n : graph.nodes) {
-        text += n.op + "(";
+        text << n.op << '(';
         for (int v : n.inputs) {
-            text += "[";
+            text << '[';
             for (int64_t d : graph.values[v].shape)
-                text += std::to_string(d) + " ";
-            text += "]";
+                text << d << ' ';
+            text << ']';
         }
-        text += ")";
+        text << ')';
         for (const auto& [key, list] : n.attributes) {
-            text += " " + key;
+            text << ' ' << key;
             for (double v : list)
-                text += " " + std::to_string(static_cast<int>(v));
+                text << ' ' << v;
         }
-        text += " activation " + std::to_string(static_cast<int>(n.activation.kind)) +
-                (n.residual >= 0 ? " residual; " : "; ");
+        text << " activation " << static_cast<int>(n.activation.kind) << (n.residual >= 0 ? " residual; " : "; ");
     }
-    return text;
+    return text.str();
 }
 
 std::vector<float> run(const Plan& plan, Workspace& workspace, const std::vector<float>& input) {

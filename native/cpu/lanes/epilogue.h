@@ -1,4 +1,5 @@
-// What happens to a result before it is stored for good. ReLU stays in the register; the others are
+// What happens to a result before it is stored for good, and the two kinds of register kernels are written
+// for: F, one element of W rows, and float, one element of the one row of a tile of one. ReLU stays in the register; the others are
 // computed on the block just stored, which is still in L1.
 #pragma once
 
@@ -7,6 +8,29 @@
 
 namespace latdyn::LATDYN_ISA {
 
+template <class R>
+constexpr ptrdiff_t lanes_of = sizeof(R) / sizeof(float);
+
+template <class R>
+static inline R read(const float* p) {
+    if constexpr (lanes_of<R> == 1) return *p;
+    else return load(p);
+}
+static inline void write(float* p, F v) { store(p, v); }
+static inline void write(float* p, float v) { *p = v; }
+template <class R>
+static inline R broadcast(float x) {
+    if constexpr (lanes_of<R> == 1) return x;
+    else return splat(x);
+}
+
+// Registers that hold `floats` floats: buffers of a tile of one row are rounded up to whole ones.
+static inline ptrdiff_t registers(ptrdiff_t floats) { return (floats + W - 1) / W; }
+
+static inline float finish_in_register(float y, const Activation& activation) {
+    if (activation.kind == ActivationKind::relu) return y < 0 ? 0.0f : y;
+    return y;
+}
 static inline F finish_in_register(F y, const Activation& activation) {
     if (activation.kind == ActivationKind::relu) return activate<ActivationKind::relu>(y, y, y);
     return y;

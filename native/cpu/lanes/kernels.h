@@ -3,7 +3,8 @@
 //
 // The kernels behind one table, built once per instruction set. Plain structs and pointers only: these are
 // shared with sources compiled for wider processors (see simd.h). All offsets count elements (of `tile`
-// floats each) unless said otherwise; all pointers to activations are 64-byte aligned.
+// floats each) unless said otherwise; all pointers to activations are 64-byte aligned. A tile is 16 or 32
+// rows, or 1 row, which gives the same bits; then an activation's memory is rounded up to 64 bytes.
 #pragma once
 
 #include "latdyn/activation.h"
@@ -52,6 +53,7 @@ struct Gather {
     int32_t run_count;
     const Tap* taps;
     Activation activation;
+    int32_t elements; // of out
     int32_t tile;
 };
 

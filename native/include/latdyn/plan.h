@@ -19,6 +19,8 @@ struct PlanInfo {
     Layout layout = Layout::lanes;
     Isa isa = Isa::portable;
     int tile_rows = 1;
+    // With this many live lanes or fewer, run_lane for each is quicker than run. 0: never.
+    int narrow_lanes = 0;
     int64_t input_elements = 0;
     int64_t output_elements = 0;
     size_t arena_bytes = 0;
@@ -43,6 +45,9 @@ class Plan {
     virtual std::unique_ptr<Workspace> make_workspace() const = 0;
     // workspace.input → workspace.output. input is left as it was.
     virtual void run(Workspace& workspace) const = 0;
+    // The same for one lane alone, with the same bits; the other lanes of output keep what they held. A tile
+    // of one row is that already.
+    virtual void run_lane(Workspace& workspace, int) const { run(workspace); }
 };
 
 struct CompileOptions {
