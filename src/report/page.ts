@@ -189,7 +189,7 @@ tbody th{font-weight:500}
 figure{margin:0;min-width:0}
 figure.wide{grid-column:1/-1}
 figcaption{color:var(--muted);font-size:.875rem;line-height:1.5;margin-top:.6rem;max-width:80ch}
-figure>svg{display:block;width:100%;height:auto;overflow:visible;font-family:inherit}
+figure>svg{display:block;width:100%;max-width:560px;height:auto;overflow:visible;font-family:inherit}
 .cards{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:20px 16px}
 .cards.paired{grid-template-columns:repeat(auto-fill,minmax(208px,1fr));gap:24px 20px}
 .cards li{min-width:0;font-size:.8125rem;line-height:1.4;font-variant-numeric:tabular-nums}
@@ -204,7 +204,7 @@ figure>svg{display:block;width:100%;height:auto;overflow:visible;font-family:inh
 details{margin-top:1rem}
 summary{cursor:pointer;color:var(--accent)}
 pre{background:var(--surface);border-radius:6px;padding:1rem;overflow-x:auto;font:.8125rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap}
-@media (max-width:760px){
+@media screen and (max-width:760px){
 main,footer{padding-left:16px;padding-right:16px}
 main{padding-top:24px}
 .grid{grid-template-columns:minmax(0,1fr)}
@@ -220,6 +220,7 @@ body{font-size:11pt}
 main{padding-top:0;max-width:none}
 summary{display:none}
 section{margin-top:24px;padding-top:16px}
+.grid{gap:24px 28px}
 figure.column,.cards li,.notice,tr{break-inside:avoid}
 h2,h3{break-after:avoid}
 .swatch,.basin,.basin span,.notice{-webkit-print-color-adjust:exact;print-color-adjust:exact}
