@@ -116,7 +116,7 @@ export interface ReduceMeanNode extends NodeBase {
   readonly op: "reduceMean";
   readonly axes: readonly number[];
 }
-/** `before`/`after` per axis of the row shape; negative amounts crop. */
+/** `before`/`after` per axis of the row shape; in constant mode negative amounts crop. */
 export interface PadNode extends NodeBase {
   readonly op: "pad";
   readonly before: readonly number[];

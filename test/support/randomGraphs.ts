@@ -284,7 +284,8 @@ export const operatorCases: Record<string, Case> = {
       const x = afterConvolution(c);
       const shape = c.graph.shapeOf(x);
       const mode = c.random.pick(["constant", "reflect", "edge"] as const);
-      const amount = (d: number) => c.random.integer(d > 2 ? -1 : 0, Math.min(2, d - 1));
+      const least = (d: number) => (mode === "constant" && d > 2 ? -1 : 0);
+      const amount = (d: number) => c.random.integer(least(d), Math.min(2, d - 1));
       return c.graph.node({
         op: "pad",
         name: "pad",
