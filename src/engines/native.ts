@@ -89,9 +89,9 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
       };
     },
     apply: (latents, call) => applyGraph(model.map, latents, "latents", call),
-    encode: (inputs, call) => applyGraph(half("encoder"), inputs, "inputs", call),
-    decode: (latents, call) => applyGraph(half("decoder"), latents, "latents", call),
-    iterate(initial, { threads, signal, onProgress, ...options }) {
+    encode: async (inputs, call) => applyGraph(half("encoder"), inputs, "inputs", call),
+    decode: async (latents, call) => applyGraph(half("decoder"), latents, "latents", call),
+    async iterate(initial, { threads, signal, onProgress, ...options }) {
       checkWidth(model, model.map, initial, "latents");
       const plan = planOf(model.map);
       return run({ signal, onProgress }, (report) =>

@@ -1,0 +1,53 @@
+/** The public API on one page. */
+
+// Measures
+export { type NearestInputs, nearestInputs } from "./analysis/nearestInput.js";
+export { pairwiseSimilarity, type Similarity, similarity, type TwoSided } from "./analysis/similarity.js";
+// Data
+export type { DataRow, Dataset } from "./data/dataset.js";
+export { readLatents } from "./data/latents.js";
+export { type NpyArray, readNpyArray, writeNpy } from "./data/npy.js";
+export { openData } from "./data/open.js";
+export { prepareInputs, toPixels } from "./data/preprocess.js";
+export { readSafetensors, writeSafetensors } from "./data/safetensors.js";
+// The method
+export { findAttractors } from "./dynamics/attractors.js";
+export type { AttractorOptions, AttractorProgress } from "./dynamics/options.js";
+export { data, latents, matched, noise, type PointSource, parsePoints } from "./dynamics/points.js";
+export {
+  type AttractorRun,
+  type RunRecord,
+  type RunTiming,
+  type SetResult,
+  type SetSummary,
+  STATUS,
+  UNFINISHED,
+} from "./dynamics/result.js";
+export { examineMachine, type MachineDescription } from "./engines/doctor.js";
+// Engines
+export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";
+export { inspectModel, type ModelDescription, type NodeDescription } from "./engines/inspect.js";
+export { type NativeEngine, nativeEngine } from "./engines/native.js";
+// Errors
+export { AbortedError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
+export { elements, formatShape, type Graph, type Node, type Shape, type Value } from "./graph/graph.js";
+// Rows of numbers
+export { type Matrix, matrix, row, takeRows } from "./matrix.js";
+// Models
+export type { Autoencoder, Preprocessor } from "./models/autoencoder.js";
+export { loadAutoencoder } from "./models/load.js";
+export type {
+  CompileOptions,
+  CpuInfo,
+  Isa,
+  IterateOptions,
+  IterateResult,
+  Layout,
+  PlanInfo,
+  Progress,
+} from "./native.js";
+// Runs on disk
+export { type Extraction, type ExtractOptions, extractAttractors, reportOn } from "./runs/extract.js";
+export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
+// This package
+export { packageVersion } from "./version.js";
