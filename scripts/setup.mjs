@@ -138,17 +138,23 @@ function installSystemPackages({ needed, wanted }) {
       `  sudo apt-get update && sudo apt-get install -y ${names([...needed, ...wanted])}`,
     );
   }
-  const apt = (...args) =>
-    spawnSync(prefix[0], [...prefix.slice(1), "apt-get", ...args], { stdio: "inherit" }).status;
+  // What apt-get says is many lines, of interest where it fails. (sudo asks for a password on the terminal itself.)
+  const apt = (...args) => {
+    const stdio = ["inherit", "pipe", "pipe"];
+    const run = spawnSync(prefix[0], [...prefix.slice(1), "apt-get", ...args], { stdio, maxBuffer: 1 << 28 });
+    const succeeded = run.status === 0;
+    if (!succeeded) process.stderr.write(`${run.stdout ?? ""}${run.stderr ?? ""}`);
+    return succeeded;
+  };
   console.log(`setup: installing ${names([...needed, ...wanted])} with apt-get`);
   // A list that is a little old still installs: only the installation itself decides.
   if (apt("update", "-q") !== 0)
     console.error("setup: apt-get update failed; trying with the lists that are there");
-  if (needed.length > 0 && apt("install", "-q", ...APT_OPTIONS, ...needed.map((p) => p.name)) !== 0) {
+  if (needed.length > 0 && !apt("install", "-q", ...APT_OPTIONS, ...needed.map((p) => p.name))) {
     fail(`setup: apt-get could not install ${names(needed)}; its messages are above.`);
   }
   for (const { name, purpose } of wanted) {
-    if (apt("install", "-q", ...APT_OPTIONS, name) !== 0) {
+    if (!apt("install", "-q", ...APT_OPTIONS, name)) {
       console.error(`setup: going on without ${name}: ${purpose} will be skipped`);
     }
   }
