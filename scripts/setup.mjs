@@ -148,7 +148,7 @@ function installSystemPackages({ needed, wanted }) {
   };
   console.log(`setup: installing ${names([...needed, ...wanted])} with apt-get`);
   // A list that is a little old still installs: only the installation itself decides.
-  if (apt("update", "-q") !== 0)
+  if (!apt("update", "-q"))
     console.error("setup: apt-get update failed; trying with the lists that are there");
   if (needed.length > 0 && !apt("install", "-q", ...APT_OPTIONS, ...needed.map((p) => p.name))) {
     fail(`setup: apt-get could not install ${names(needed)}; its messages are above.`);
