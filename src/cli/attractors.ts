@@ -166,7 +166,7 @@ function print(
 /** The result as a short table. */
 export function formatRecord({ model, device, summary, similarity, timing, interrupted }: RunRecord): string {
   const unfinished = Object.values(summary).some((set) => set.unfinished !== undefined);
-  const headings = ["points", "N", "converged", "max-iterations", "cycle", "diverged", "non-finite"];
+  const headings = ["set", "points", "converged", "max-iterations", "cycle", "diverged", "non-finite"];
   if (unfinished) headings.push("unfinished");
   headings.push("mean iterations", "attractors", "euclidean");
   const rows = Object.entries(summary).map(([name, set]) => [

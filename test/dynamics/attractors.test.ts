@@ -408,11 +408,11 @@ describe("abort, progress, several at once", () => {
     }
   });
 
-  it("a disposed model has let go of its plans", async () => {
+  it("a disposed model is refused", async () => {
     const model = scaling("halving", 2, 0.5);
     await only(model, { from: { noise: noise(5) } });
     await model[Symbol.asyncDispose]();
-    expect((await only(model, { from: { noise: noise(5) } })).summary.converged).toBe(5);
+    await expect(findAttractors(model, { from: { noise: noise(5) } })).rejects.toThrow("disposed");
   });
 });
 

@@ -5,8 +5,9 @@ import { AbortedError, InputError } from "../../src/errors.js";
 import { graphBuilder } from "../../src/graph/builder.js";
 import { interpret } from "../../src/graph/reference.js";
 import { matrix } from "../../src/matrix.js";
+import { autoencoderOf } from "../../src/models/assemble.js";
 import type { Autoencoder } from "../../src/models/autoencoder.js";
-import { affine, scaling, squareMap } from "../support/maps.js";
+import { affine, scaling } from "../support/maps.js";
 import { seededRandom } from "../support/random.js";
 
 const call = { threads: 2 };
@@ -52,13 +53,18 @@ function small(): Autoencoder {
     outputPadding: [0, 0],
     groups: 1,
   });
-  return {
-    ...squareMap(scaling("half", 4, 0.5).map),
-    name: "small",
-    inputShape: [1, 6, 6],
-    encoder: encoder.finish(x, code),
-    decoder: decoder.finish(z, drawn),
-  };
+  return autoencoderOf(
+    { encoder: encoder.finish(x, code), decoder: decoder.finish(z, drawn) },
+    {
+      name: "small",
+      path: "small",
+      format: "onnx",
+      hash: "0".repeat(64),
+      files: [],
+      preprocessor: null,
+      notes: [],
+    },
+  );
 }
 
 describe("the native engine", () => {
@@ -77,8 +83,11 @@ describe("the native engine", () => {
     decoded.data.forEach((value, i) => {
       expect(value).toBeCloseTo(drawn[i]!, 2);
     });
-    const half = await engine.apply(codes, call);
-    expect([...half.data]).toEqual([...codes.data.map((value) => value / 2)]);
+    const again = await engine.apply(codes, call);
+    const mapped = interpret(model.map, codes.data, 5);
+    again.data.forEach((value, i) => {
+      expect(value).toBeCloseTo(mapped[i]!, 1);
+    });
   });
 
   it("gives no rows for no rows", async () => {
@@ -128,21 +137,21 @@ describe("the native engine", () => {
 });
 
 describe("inspect", () => {
-  it("lists nodes with their cost; the sum is the plan's", () => {
-    const { encoder, decoder } = small();
-    for (const graph of [encoder!, decoder!]) {
-      const described = inspectModel({ ...squareMap(graph), latentShape: [4] });
-      expect(described.flopsPerRow).toBe(described.plan.flopsPerRow);
-      expect(described.nodes.map(({ op }) => op)).toEqual(graph.nodes.map(({ op }) => op));
-    }
-    const conv = inspectModel(squareMap(encoder!)).nodes[0]!;
-    expect(conv).toEqual({
-      op: "conv",
-      name: "conv",
-      activation: null,
-      outputShape: [3, 3, 3],
-      flops: 2 * 27 * 4,
-    });
-    expect(inspectModel(squareMap(encoder!)).parameters).toBe(12 + 108);
+  it("lists the nodes of f with their cost, whose sum is the plan's", () => {
+    const model = inspectModel(small());
+    expect(model.nodes.map(({ op, flops }) => [op, flops])).toEqual([
+      ["linear", 2 * 27 * 4],
+      ["reshape", 0],
+      // Each of 3·3·3 inputs meets 1·2·2 weights.
+      ["convTranspose", 2 * 27 * 4],
+      // Each of 3·3·3 outputs is a sum over 1·2·2 weights.
+      ["conv", 2 * 27 * 4],
+      ["reshape", 0],
+      ["linear", 2 * 4 * 27],
+    ]);
+    expect(model.flopsPerRow).toBe(4 * 2 * 27 * 4);
+    expect(model.plan.flopsPerRow).toBe(model.flopsPerRow);
+    expect(model.parameters).toBe(12 + 108 + 108 + 12);
+    expect(model.nodes[3]).toMatchObject({ name: "conv", activation: null, outputShape: [3, 3, 3] });
   });
 });

@@ -1,34 +1,21 @@
 /** Maps with known answers, as square-map models. */
 
 import { type GraphBuilder, graphBuilder } from "../../src/graph/builder.js";
-import type { Activation, Graph, Shape } from "../../src/graph/graph.js";
+import type { Activation, Graph } from "../../src/graph/graph.js";
+import { squareMapOf } from "../../src/models/assemble.js";
 import type { Autoencoder } from "../../src/models/autoencoder.js";
 
 /** A model around a square map, as a loader would give it. */
 export function squareMap(map: Graph): Autoencoder {
-  const shape: Shape = map.values[map.input]!.shape;
-  const releases: (() => void | Promise<void>)[] = [];
-  const dispose = async (): Promise<void> => {
-    for (const release of releases.splice(0)) await release();
-  };
-  return {
+  return squareMapOf(map, {
     name: map.name,
     path: map.name,
     format: "square-map",
     hash: "0".repeat(64),
     files: [],
-    latentShape: shape,
-    latentDimension: shape.reduce((a, b) => a * b, 1),
-    inputShape: null,
-    encoder: null,
-    decoder: null,
-    map,
     preprocessor: null,
     notes: [],
-    onDispose: (release) => releases.push(release),
-    [Symbol.asyncDispose]: dispose,
-    [Symbol.dispose]: () => void dispose(),
-  };
+  });
 }
 
 /** One graph of a single input [k]; `build` gives the id of the result. */
