@@ -95,7 +95,7 @@ ${lead(record)}
 </header>
 ${record.interrupted ? notice("note", "This run was interrupted. What follows is what had been finished by then.") : EMPTY}
 ${factsOf(record, version)}
-${section("result", "Result", overview(sets))}
+${section("result", "Result", overview(run))}
 ${sections}
 ${similarity(record)}
 ${section("options", "Options", options(record))}`;
@@ -164,7 +164,7 @@ function factsOf({ model, device, versions, options, timing }: RunRecord, versio
 }
 
 /** One line per set, linked to its section. */
-function overview(sets: readonly SetResult[]): Html {
+function overview({ record, sets }: AttractorRun): Html {
   if (sets.length === 0) return html`<p>The run had no points.</p>`;
   const rows = sets.map(({ name, summary }, i) => [
     html`<a href="#${anchor(i)}">${name}</a>`,
@@ -177,7 +177,7 @@ function overview(sets: readonly SetResult[]): Html {
   return html`${table(
     "Result for every set of points",
     [
-      { heading: "Set of points" },
+      { heading: "set" },
       { heading: "points", numeric: true },
       { heading: "converged", numeric: true },
       { heading: "mean iterations", numeric: true },
@@ -185,7 +185,21 @@ function overview(sets: readonly SetResult[]): Html {
       { heading: "Euclidean", numeric: true },
     ],
     rows,
-  )}<p class="meaning">Attractors are counted under the run’s rule (by direction, unless the options say otherwise) and, in the last column, by Euclidean distance, which also tells apart attractors that differ only in length.</p>`;
+  )}<p class="meaning">Endpoints of converged points ${ruleText(record)} are one attractor. The last column counts them by Euclidean distance instead, which also tells apart attractors that differ only in length.</p>`;
+}
+
+/** When two endpoints are one attractor; without numbers where the options do not hold them. */
+function ruleText({ options }: RunRecord): string {
+  const bound = (value: unknown, otherwise: string) =>
+    typeof value === "number" ? quantity(value) : otherwise;
+  switch (options.rule) {
+    case "euclidean":
+      return `closer together than ${bound(options.distance, "the chosen distance")}`;
+    case "components":
+      return `joined by a chain of cosines above ${bound(options.threshold, "the threshold")}`;
+    default:
+      return `whose cosine is above ${bound(options.threshold, "the threshold")}`;
+  }
 }
 
 function meanIterations(mean: number | null): string {
@@ -510,7 +524,9 @@ function similarity({ similarity: pairs }: RunRecord): Html {
 
 /** Everything needed to make the run again. */
 function options({ options, device, model }: RunRecord): Html {
-  const text = JSON.stringify({ model: { ...model }, device, options }, null, 2);
+  // JSON has no infinity, which is a legal divergence ratio.
+  const written = (_: string, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value);
+  const text = JSON.stringify({ model, device, options }, written, 2);
   return html`<p>${device.layout} layout: ${device.reason}</p>
 <details><summary>Model, device and options as recorded</summary><pre>${text}</pre></details>`;
 }

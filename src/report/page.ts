@@ -209,9 +209,10 @@ main,footer{padding-left:16px;padding-right:16px}
 main{padding-top:24px}
 .grid{grid-template-columns:minmax(0,1fr)}
 .facts{grid-template-columns:repeat(auto-fill,minmax(132px,1fr))}
-table{font-size:.875rem}
-thead th{font-size:.75rem}
-.number{padding-left:.45rem}
+table{font-size:.8125rem}
+th,td{padding-right:.3rem}
+thead th{font-size:.6875rem}
+.number{padding-left:.3rem;padding-right:0}
 .cards{grid-template-columns:repeat(auto-fill,minmax(88px,1fr));gap:16px 12px}
 .cards.paired{grid-template-columns:repeat(auto-fill,minmax(152px,1fr));gap:20px 14px}
 }
@@ -221,6 +222,8 @@ main{padding-top:0;max-width:none}
 summary{display:none}
 section{margin-top:24px;padding-top:16px}
 .grid{gap:24px 28px}
+.facts{grid-template-columns:repeat(5,1fr)}
+.cards.paired{grid-template-columns:repeat(4,1fr)}
 figure.column,.cards li,.notice,tr{break-inside:avoid}
 h2,h3{break-after:avoid}
 .swatch,.basin,.basin span,.notice{-webkit-print-color-adjust:exact;print-color-adjust:exact}

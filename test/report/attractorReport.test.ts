@@ -190,6 +190,22 @@ describe("attractorReport", () => {
     expect(text).not.toContain("tolerance_marks");
   });
 
+  it.each([
+    [{ rule: "greedy", threshold: 0.99 }, "whose cosine is above 0.99 are one attractor"],
+    [{ rule: "components", threshold: 0.9 }, "joined by a chain of cosines above 0.9 are one attractor"],
+    [{ rule: "euclidean", distance: 0.01 }, "closer together than 0.01 are one attractor"],
+    [{}, "whose cosine is above the threshold are one attractor"],
+  ])("says under which rule endpoints are one attractor: %j", async (options, expected) => {
+    expect(words(await report([{ basins: [5, 4] }], { options }))).toContain(expected);
+  });
+
+  it("writes every option down, infinities as well", async () => {
+    const text = await report([{ basins: [5, 4] }], {
+      options: { divergenceRatio: Number.POSITIVE_INFINITY },
+    });
+    expect(text).toContain("&quot;divergenceRatio&quot;: &quot;Infinity&quot;");
+  });
+
   it("keeps no more lines than can be told apart", async () => {
     const text = await report([{ basins: [500, 300], traces: 800 }]);
     expect(counted(text, /traces_marks/g)).toBe(64);

@@ -1,3 +1,4 @@
+// The functions given to evaluate() run in the page.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 /** The report as a reader meets it: opened from a file in a real browser. */
@@ -46,7 +47,7 @@ function page(): Promise<string> {
   return attractorReport({ run, imageShape: SHAPE, pictures, version: "0.0.0" });
 }
 
-describe.skipIf(missing)(`a report in a browser${missing ? " (skipped: no browser)" : ""}`, () => {
+describe.skipIf(missing)(`a report in a browser${missing ? ", skipped: no browser" : ""}`, () => {
   let folder: string;
   let address: string;
   let browser: Browser;
