@@ -125,6 +125,7 @@ function conv(node: ConvNode, x: Tensor, weight: Tensor, bias: Tensor | undefine
   const [outChannels, perGroup, kernelHeight, kernelWidth] = weight.shape as [number, number, number, number];
   const [, outHeight, outWidth] = y.shape as [number, number, number];
   const [strideY, strideX] = node.strides;
+  const [xs, ys] = [x.data, y.data];
   for (let o = 0; o < outChannels; o++) {
     const group = Math.floor(o / (outChannels / node.groups));
     const outStart = o * outHeight * outWidth;
@@ -136,20 +137,24 @@ function conv(node: ConvNode, x: Tensor, weight: Tensor, bias: Tensor | undefine
           const w = weight.data[((o * perGroup + c) * kernelHeight + ky) * kernelWidth + kx]!;
           const offsetY = ky * node.dilations[0] - node.pads[0];
           const offsetX = kx * node.dilations[1] - node.pads[1];
-          for (let i = 0; i < outHeight; i++) {
-            const row = i * strideY + offsetY;
-            if (row < 0 || row >= height) continue;
-            for (let j = 0; j < outWidth; j++) {
-              const column = j * strideX + offsetX;
-              if (column < 0 || column >= width) continue;
-              y.data[outStart + i * outWidth + j] =
-                y.data[outStart + i * outWidth + j]! + w * x.data[inStart + row * width + column]!;
-            }
+          const [top, bottom] = inside(offsetY, strideY, height, outHeight);
+          const [left, right] = inside(offsetX, strideX, width, outWidth);
+          for (let i = top; i < bottom; i++) {
+            const outRow = outStart + i * outWidth;
+            const inRow = inStart + (i * strideY + offsetY) * width + offsetX;
+            for (let j = left; j < right; j++) ys[outRow + j]! += w * xs[inRow + j * strideX]!;
           }
         }
       }
     }
   }
+}
+
+/** The positions in [0, count) at which position · stride + offset lies in [0, size): from the first to past the last. */
+function inside(offset: number, stride: number, size: number, count: number): readonly [number, number] {
+  const first = Math.max(0, Math.ceil(-offset / stride));
+  const last = Math.min(count - 1, Math.floor((size - 1 - offset) / stride));
+  return [first, last + 1];
 }
 
 /** The transpose of `conv`: every input element is spread over the outputs that its kernel reaches. */
@@ -164,6 +169,7 @@ function convTranspose(
   const [, perGroup, kernelHeight, kernelWidth] = weight.shape as [number, number, number, number];
   const [outChannels, outHeight, outWidth] = y.shape as [number, number, number];
   const [strideY, strideX] = node.strides;
+  const [xs, ys] = [x.data, y.data];
   for (let o = 0; o < outChannels; o++) {
     const start = o * outHeight * outWidth;
     y.data.fill(bias === undefined ? 0 : bias.data[o]!, start, start + outHeight * outWidth);
@@ -178,15 +184,12 @@ function convTranspose(
           const w = weight.data[((c * perGroup + o) * kernelHeight + ky) * kernelWidth + kx]!;
           const offsetY = ky * node.dilations[0] - node.pads[0];
           const offsetX = kx * node.dilations[1] - node.pads[1];
-          for (let i = 0; i < height; i++) {
-            const row = i * strideY + offsetY;
-            if (row < 0 || row >= outHeight) continue;
-            for (let j = 0; j < width; j++) {
-              const column = j * strideX + offsetX;
-              if (column < 0 || column >= outWidth) continue;
-              y.data[outStart + row * outWidth + column] =
-                y.data[outStart + row * outWidth + column]! + w * x.data[inStart + i * width + j]!;
-            }
+          const [top, bottom] = inside(offsetY, strideY, outHeight, height);
+          const [left, right] = inside(offsetX, strideX, outWidth, width);
+          for (let i = top; i < bottom; i++) {
+            const inRow = inStart + i * width;
+            const outRow = outStart + (i * strideY + offsetY) * outWidth + offsetX;
+            for (let j = left; j < right; j++) ys[outRow + j * strideX]! += w * xs[inRow + j]!;
           }
         }
       }
@@ -197,11 +200,12 @@ function convTranspose(
 /** y = x·Wᵀ + b over the last dimension. */
 function linear(x: Tensor, weight: Tensor, bias: Tensor | undefined, y: Tensor) {
   const [outs, ins] = weight.shape as [number, number];
-  for (let vector = 0; vector < x.data.length / ins; vector++) {
+  const [xs, ys, ws] = [x.data, y.data, weight.data];
+  for (let vector = 0; vector < xs.length / ins; vector++) {
     for (let o = 0; o < outs; o++) {
       let sum = bias === undefined ? 0 : bias.data[o]!;
-      for (let i = 0; i < ins; i++) sum += weight.data[o * ins + i]! * x.data[vector * ins + i]!;
-      y.data[vector * outs + o] = sum;
+      for (let i = 0; i < ins; i++) sum += ws[o * ins + i]! * xs[vector * ins + i]!;
+      ys[vector * outs + o] = sum;
     }
   }
 }

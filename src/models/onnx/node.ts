@@ -134,11 +134,18 @@ export function onnxNode(
     },
 
     has: (key) => attributes.has(key),
-    int: (key, fallback) => whole(attribute(key, "int")?.i ?? fallback, `attribute "${key}"`),
-    float: (key, fallback) => attribute(key, "float")?.f ?? fallback,
+    // Some writers leave a zero or an empty text out: an attribute that is there without a value has that value.
+    int(key, fallback) {
+      const found = attribute(key, "int");
+      return found === undefined ? fallback : whole(found.i ?? 0, `attribute "${key}"`);
+    },
+    float(key, fallback) {
+      const found = attribute(key, "float");
+      return found === undefined ? fallback : (found.f ?? 0);
+    },
     string(key, fallback) {
-      const bytes = attribute(key, "string")?.s;
-      return bytes === undefined ? fallback : new TextDecoder().decode(bytes);
+      const found = attribute(key, "string");
+      return found === undefined ? fallback : new TextDecoder().decode(found.s ?? new Uint8Array(0));
     },
     ints: (key) => attribute(key, "ints")?.ints.map((value) => whole(value, `attribute "${key}"`)),
     floats: (key) => attribute(key, "floats")?.floats,

@@ -51,8 +51,8 @@ function scalesOf(node: OnnxNode, shape: readonly number[]): number[] {
           node.mixesRows(`gives the batch axis the length ${size}`);
         return;
       }
-      if (size === "batch") return node.mixesRows("gives an axis the length of the batch");
-      result[axis - 1] = wholeScale(size / shape[axis - 1]!, shape);
+      const length = size === "batch" ? node.mixesRows("gives an axis the length of the batch") : size;
+      result[axis - 1] = wholeScale(length / shape[axis - 1]!, shape);
     });
     return result;
   }
