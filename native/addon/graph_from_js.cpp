@@ -8,27 +8,33 @@ namespace latdyn::addon {
 
 Napi::Value field(const Napi::Object& object, const char* key, const std::string& where) {
     const Napi::Value value = object.Get(key);
-    if (value.IsUndefined()) throw Error(where + ": \"" + key + "\" is missing");
+    if (value.IsUndefined())
+        throw Error(where + ": \"" + key + "\" is missing");
     return value;
 }
 
 double number(const Napi::Object& object, const char* key, const std::string& where) {
     const Napi::Value value = field(object, key, where);
-    if (!value.IsNumber()) throw Error(where + ": \"" + key + "\" should be a number");
+    if (!value.IsNumber())
+        throw Error(where + ": \"" + key + "\" should be a number");
     return value.As<Napi::Number>().DoubleValue();
 }
 
-int64_t integer(const Napi::Object& object, const char* key, const std::string& where, int64_t least, int64_t most) {
+int64_t integer(const Napi::Object& object, const char* key, const std::string& where, int64_t least,
+                int64_t most) {
     const double value = number(object, key, where);
-    if (!(value >= static_cast<double>(least) && value <= static_cast<double>(most)) || value != std::floor(value))
-        throw Error(where + ": \"" + key + "\" is " + Napi::Number::New(object.Env(), value).ToString().Utf8Value() +
-                    ", expected a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+    if (!(value >= static_cast<double>(least) && value <= static_cast<double>(most)) ||
+        value != std::floor(value))
+        throw Error(
+            where + ": \"" + key + "\" is " + Napi::Number::New(object.Env(), value).ToString().Utf8Value() +
+            ", expected a whole number from " + std::to_string(least) + " to " + std::to_string(most));
     return static_cast<int64_t>(value);
 }
 
 std::string text(const Napi::Object& object, const char* key, const std::string& where) {
     const Napi::Value value = field(object, key, where);
-    if (!value.IsString()) throw Error(where + ": \"" + key + "\" should be a string");
+    if (!value.IsString())
+        throw Error(where + ": \"" + key + "\" should be a string");
     return value.As<Napi::String>().Utf8Value();
 }
 
@@ -42,7 +48,8 @@ namespace {
 
 Napi::Array array(const Napi::Object& object, const char* key, const std::string& where) {
     const Napi::Value value = field(object, key, where);
-    if (!value.IsArray()) throw Error(where + ": \"" + key + "\" should be an array");
+    if (!value.IsArray())
+        throw Error(where + ": \"" + key + "\" should be an array");
     return value.As<Napi::Array>();
 }
 
@@ -50,7 +57,8 @@ std::vector<double> numbers(const Napi::Array& list, const std::string& where) {
     std::vector<double> out;
     for (uint32_t i = 0; i < list.Length(); i++) {
         const Napi::Value value = list.Get(i);
-        if (!value.IsNumber()) throw Error(where + " should hold numbers only");
+        if (!value.IsNumber())
+            throw Error(where + " should hold numbers only");
         out.push_back(value.As<Napi::Number>().DoubleValue());
     }
     return out;
@@ -59,7 +67,8 @@ std::vector<double> numbers(const Napi::Array& list, const std::string& where) {
 std::vector<int64_t> whole_numbers(const Napi::Array& list, const std::string& where) {
     std::vector<int64_t> out;
     for (double v : numbers(list, where)) {
-        if (v != std::floor(v) || std::abs(v) > 2147483647.0) throw Error(where + " should hold whole numbers only");
+        if (v != std::floor(v) || std::abs(v) > 2147483647.0)
+            throw Error(where + " should hold whole numbers only");
         out.push_back(static_cast<int64_t>(v));
     }
     return out;
@@ -67,22 +76,29 @@ std::vector<int64_t> whole_numbers(const Napi::Array& list, const std::string& w
 
 Napi::Object object_at(const Napi::Array& list, uint32_t i, const std::string& where) {
     const Napi::Value value = list.Get(i);
-    if (!value.IsObject()) throw Error(where + " should be an object");
+    if (!value.IsObject())
+        throw Error(where + " should be an object");
     return value.As<Napi::Object>();
 }
 
 Activation activation_from_js(const Napi::Object& object, const std::string& where) {
     static const std::map<std::string, ActivationKind> kinds = {
-        {"relu", ActivationKind::relu},       {"leakyRelu", ActivationKind::leaky_relu},
-        {"elu", ActivationKind::elu},         {"selu", ActivationKind::selu},
-        {"sigmoid", ActivationKind::sigmoid}, {"tanh", ActivationKind::tanh},
-        {"softplus", ActivationKind::softplus}, {"gelu", ActivationKind::gelu},
-        {"geluTanh", ActivationKind::gelu_tanh}, {"silu", ActivationKind::silu},
+        {"relu", ActivationKind::relu},
+        {"leakyRelu", ActivationKind::leaky_relu},
+        {"elu", ActivationKind::elu},
+        {"selu", ActivationKind::selu},
+        {"sigmoid", ActivationKind::sigmoid},
+        {"tanh", ActivationKind::tanh},
+        {"softplus", ActivationKind::softplus},
+        {"gelu", ActivationKind::gelu},
+        {"geluTanh", ActivationKind::gelu_tanh},
+        {"silu", ActivationKind::silu},
         {"clip", ActivationKind::clip},
     };
     const std::string kind = text(object, "kind", where);
     const auto found = kinds.find(kind);
-    if (found == kinds.end()) throw Error(where + ": \"" + kind + "\" is not an activation");
+    if (found == kinds.end())
+        throw Error(where + ": \"" + kind + "\" is not an activation");
     return {found->second, static_cast<float>(number(object, "alpha", where)),
             static_cast<float>(number(object, "beta", where))};
 }
@@ -118,15 +134,19 @@ Graph graph_from_js(const Napi::Object& object) {
             node.inputs.push_back(static_cast<int>(id));
         node.output = static_cast<int>(integer(from, "output", where, 0, 2147483647));
         const Napi::Value attributes = field(from, "attributes", where);
-        if (!attributes.IsObject()) throw Error(where + ": \"attributes\" should be an object");
+        if (!attributes.IsObject())
+            throw Error(where + ": \"attributes\" should be an object");
         const Napi::Object named = attributes.As<Napi::Object>();
         const Napi::Array keys = named.GetPropertyNames();
         for (uint32_t a = 0; a < keys.Length(); a++) {
             const std::string key = keys.Get(a).ToString().Utf8Value();
             const Napi::Value value = named.Get(key);
-            if (value.IsNumber()) node.attributes[key] = {value.As<Napi::Number>().DoubleValue()};
-            else if (value.IsArray()) node.attributes[key] = numbers(value.As<Napi::Array>(), where + ": \"" + key + "\"");
-            else throw Error(where + ": attribute \"" + key + "\" should be a number or an array of numbers");
+            if (value.IsNumber())
+                node.attributes[key] = {value.As<Napi::Number>().DoubleValue()};
+            else if (value.IsArray())
+                node.attributes[key] = numbers(value.As<Napi::Array>(), where + ": \"" + key + "\"");
+            else
+                throw Error(where + ": attribute \"" + key + "\" should be a number or an array of numbers");
         }
         if (const Napi::Value activation = from.Get("activation"); activation.IsObject())
             node.activation = activation_from_js(activation.As<Napi::Object>(), where);

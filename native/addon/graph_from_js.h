@@ -10,7 +10,8 @@ namespace latdyn::addon {
 Napi::Value field(const Napi::Object& object, const char* key, const std::string& where);
 double number(const Napi::Object& object, const char* key, const std::string& where);
 // A whole number in [least, most].
-int64_t integer(const Napi::Object& object, const char* key, const std::string& where, int64_t least, int64_t most);
+int64_t integer(const Napi::Object& object, const char* key, const std::string& where, int64_t least,
+                int64_t most);
 std::string text(const Napi::Object& object, const char* key, const std::string& where);
 Napi::Float32Array floats(const Napi::Value& value, const std::string& where);
 

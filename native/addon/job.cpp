@@ -13,7 +13,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto progress_interval = std::chrono::milliseconds(100);
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 struct Job {
     JobSpec spec;
@@ -36,9 +38,11 @@ struct Environment {
     ~Environment() { close(); }
     void close() {
         closing = true;
-        for (const auto& job : running) job->counters.abort = true;
         for (const auto& job : running)
-            if (job->thread.joinable()) job->thread.join();
+            job->counters.abort = true;
+        for (const auto& job : running)
+            if (job->thread.joinable())
+                job->thread.join();
         running.clear();
     }
 };
@@ -54,7 +58,8 @@ Napi::Object progress(Napi::Env env, const Job& job) {
 
 void settle(Napi::Env env, Job& job) {
     try {
-        if (job.failure) std::rethrow_exception(job.failure);
+        if (job.failure)
+            std::rethrow_exception(job.failure);
         Napi::Object result = job.spec.finish(env);
         result["aborted"] = job.counters.abort.load();
         result["seconds"] = job.seconds;
@@ -95,11 +100,11 @@ void run(const std::shared_ptr<Job>& job, Environment* environment) {
     job->seconds = seconds_since(job->start);
     job->to_event_loop.NonBlockingCall([job, environment](Napi::Env env, Napi::Function) {
         // Without an environment the arrays and the promise are gone, and `close` is waiting for the thread.
-        if (env == nullptr || environment->closing) return;
+        if (env == nullptr || environment->closing)
+            return;
         const Napi::HandleScope scope(env);
         job->thread.join();
         settle(env, *job);
-        job->spec.keep.clear();
         job->spec.finish = nullptr;
         environment->running.erase(job);
     });
@@ -126,7 +131,8 @@ Napi::Object start_job(Napi::Env env, JobSpec spec) {
     Napi::Object handle = Napi::Object::New(env);
     handle["promise"] = job->deferred.Promise();
     handle["abort"] = Napi::Function::New(env, [weak = std::weak_ptr<Job>(job)](const Napi::CallbackInfo&) {
-        if (const auto running = weak.lock()) running->counters.abort = true;
+        if (const auto running = weak.lock())
+            running->counters.abort = true;
     });
     return handle;
 }

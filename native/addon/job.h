@@ -17,8 +17,6 @@ struct JobSpec {
     std::function<void(JobCounters&)> work;
     // On the event loop, once work is done: the promise's value. `aborted` and `seconds` are added to it.
     std::function<Napi::Object(Napi::Env)> finish;
-    // Arrays that must outlive the work.
-    std::vector<Napi::Reference<Napi::Value>> keep;
     // Called with { finished, total, evaluations, seconds }; may be empty.
     Napi::Function on_progress;
 };

@@ -27,10 +27,12 @@ bool has_convolutions(const Graph& graph) {
 size_t least_tile_bytes(const Graph& graph) {
     int64_t most = 0;
     for (const Node& node : graph.nodes) {
-        if (node.op == "reshape") continue;
+        if (node.op == "reshape")
+            continue;
         int64_t held = graph.values[node.output].elements();
         for (int in : node.inputs)
-            if (!graph.values[in].is_constant) held += graph.values[in].elements();
+            if (!graph.values[in].is_constant)
+                held += graph.values[in].elements();
         most = std::max(most, held);
     }
     return static_cast<size_t>(most) * 16 * sizeof(float);
@@ -41,7 +43,8 @@ size_t least_tile_bytes(const Graph& graph) {
 std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& options) {
     graph.validate();
     const Isa isa = options.isa < 0 ? widest_isa() : static_cast<Isa>(options.isa);
-    if (!isa_available(isa)) throw Error(std::string("this processor does not have ") + isa_name(isa));
+    if (!isa_available(isa))
+        throw Error(std::string("this processor does not have ") + isa_name(isa));
     const bool asked = options.layout >= 0, spatial = has_convolutions(graph);
     const std::string l2 = ", L2 holds " + kib(l2_bytes());
     std::shared_ptr<Plan> plan;
@@ -52,8 +55,9 @@ std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& op
         why = std::to_string(plan->info.tile_rows) + " rows take " + kib(plan->info.arena_bytes) + l2;
         const bool fits = plan->info.arena_bytes <= l2_bytes();
         if (asked || fits || !spatial) {
-            plan->info.reason = std::string("rows as lanes") + (asked ? ", as asked: " : ": ") + why +
-                                (fits || spatial ? "" : "; without convolutions each value is read once per block");
+            plan->info.reason =
+                std::string("rows as lanes") + (asked ? ", as asked: " : ": ") + why +
+                (fits || spatial ? "" : "; without convolutions each value is read once per block");
             return plan;
         }
     } else if (!asked) {

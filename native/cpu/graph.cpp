@@ -9,20 +9,26 @@ namespace latdyn {
 
 namespace {
 
-std::string describe(const Node& node) { return "node \"" + node.name + "\" (" + node.op + ")"; }
+std::string describe(const Node& node) {
+    return "node \"" + node.name + "\" (" + node.op + ")";
+}
 
-[[noreturn]] void refuse(const Node& node, const std::string& what) { throw Error(describe(node) + ": " + what); }
+[[noreturn]] void refuse(const Node& node, const std::string& what) {
+    throw Error(describe(node) + ": " + what);
+}
 
 const std::set<std::string> known_ops = {
-    "conv",          "convTranspose", "linear",  "matmul",      "add",        "sub", "mul",     "div",       "activate",
-    "groupNorm",     "resizeNearest", "maxPool", "averagePool", "reduceMean", "pad", "reshape", "transpose", "concat",
+    "conv",        "convTranspose", "linear",   "matmul",    "add",           "sub",
+    "mul",         "div",           "activate", "groupNorm", "resizeNearest", "maxPool",
+    "averagePool", "reduceMean",    "pad",      "reshape",   "transpose",     "concat",
 };
 
 } // namespace
 
 const std::vector<double>& attribute(const Node& node, const std::string& key) {
     const auto found = node.attributes.find(key);
-    if (found == node.attributes.end()) refuse(node, "attribute \"" + key + "\" is missing");
+    if (found == node.attributes.end())
+        refuse(node, "attribute \"" + key + "\" is missing");
     return found->second;
 }
 
@@ -38,13 +44,15 @@ std::vector<int64_t> Node::ints(const std::string& key) const {
 
 int64_t Node::integer(const std::string& key) const {
     const auto list = ints(key);
-    if (list.size() != 1) refuse(*this, "attribute \"" + key + "\" should be one number");
+    if (list.size() != 1)
+        refuse(*this, "attribute \"" + key + "\" should be one number");
     return list[0];
 }
 
 double Node::number(const std::string& key) const {
     const auto& list = attribute(*this, key);
-    if (list.size() != 1) refuse(*this, "attribute \"" + key + "\" should be one number");
+    if (list.size() != 1)
+        refuse(*this, "attribute \"" + key + "\" should be one number");
     return list[0];
 }
 
@@ -53,9 +61,11 @@ namespace {
 using Shape = std::vector<int64_t>;
 
 std::string format(const Shape& shape) {
-    if (shape.empty()) return "scalar";
+    if (shape.empty())
+        return "scalar";
     std::string out;
-    for (size_t i = 0; i < shape.size(); i++) out += (i ? "×" : "") + std::to_string(shape[i]);
+    for (size_t i = 0; i < shape.size(); i++)
+        out += (i ? "×" : "") + std::to_string(shape[i]);
     return out;
 }
 
@@ -64,7 +74,8 @@ Shape broadcast(const Node& node, const Shape& a, const Shape& b) {
     for (size_t i = 0; i < out.size(); i++) {
         const int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1;
         const int64_t y = i < b.size() ? b[b.size() - 1 - i] : 1;
-        if (x != y && x != 1 && y != 1) refuse(node, "shapes " + format(a) + " and " + format(b) + " do not broadcast");
+        if (x != y && x != 1 && y != 1)
+            refuse(node, "shapes " + format(a) + " and " + format(b) + " do not broadcast");
         out[out.size() - 1 - i] = x == 1 ? y : x;
     }
     return out;
@@ -92,22 +103,24 @@ Shape infer(const Graph& graph, const Node& node) {
     };
     const auto rank = [&](size_t i, size_t r) {
         if (input(i).shape.size() != r)
-            refuse(node, "input " + std::to_string(i) + " has shape " + format(input(i).shape) + ", expected rank " +
-                             std::to_string(r));
+            refuse(node, "input " + std::to_string(i) + " has shape " + format(input(i).shape) +
+                             ", expected rank " + std::to_string(r));
     };
     const auto constant = [&](size_t i) {
-        if (!input(i).is_constant) refuse(node, "input " + std::to_string(i) + " should be a constant");
+        if (!input(i).is_constant)
+            refuse(node, "input " + std::to_string(i) + " should be a constant");
     };
     const auto want = [&](size_t i, const Shape& shape) {
         if (input(i).shape != shape)
-            refuse(node, "input " + std::to_string(i) + " has shape " + format(input(i).shape) + ", expected " +
-                             format(shape));
+            refuse(node, "input " + std::to_string(i) + " has shape " + format(input(i).shape) +
+                             ", expected " + format(shape));
     };
     if (op == "conv" || op == "convTranspose") {
         arity(2, 3);
         rank(0, 3);
         rank(1, 4);
-        for (size_t i = 1; i < node.inputs.size(); i++) constant(i);
+        for (size_t i = 1; i < node.inputs.size(); i++)
+            constant(i);
         const auto strides = sized(node, "strides", 2, 1), pads = sized(node, "pads", 4, 0),
                    dilations = sized(node, "dilations", 2, 1);
         const int64_t groups = sized(node, "groups", 1, 1)[0];
@@ -116,27 +129,31 @@ Shape infer(const Graph& graph, const Node& node) {
         const int64_t in = transposed ? w[0] : w[1] * groups;
         const int64_t out = transposed ? w[1] * groups : w[0];
         if (in != x[0] || x[0] % groups || out % groups)
-            refuse(node, "input of shape " + format(x) + " does not fit weights of shape " + format(w) + " in " +
-                             std::to_string(groups) + " groups");
-        if (node.inputs.size() == 3) want(2, {out});
+            refuse(node, "input of shape " + format(x) + " does not fit weights of shape " + format(w) +
+                             " in " + std::to_string(groups) + " groups");
+        if (node.inputs.size() == 3)
+            want(2, {out});
         Shape y{out, 0, 0};
         const auto extra = transposed ? sized(node, "outputPadding", 2, 0) : Shape{0, 0};
         for (int d = 0; d < 2; d++) {
             const int64_t reach = (w[2 + d] - 1) * dilations[d] + 1, padding = pads[d] + pads[2 + d];
-            y[1 + d] = transposed ? (x[1 + d] - 1) * strides[d] - padding + reach + extra[d]
-                                  : (x[1 + d] + padding < reach ? 0 : (x[1 + d] + padding - reach) / strides[d] + 1);
+            y[1 + d] = transposed
+                           ? (x[1 + d] - 1) * strides[d] - padding + reach + extra[d]
+                           : (x[1 + d] + padding < reach ? 0 : (x[1 + d] + padding - reach) / strides[d] + 1);
         }
         return y;
     }
     if (op == "linear") {
         arity(2, 3);
         rank(1, 2);
-        for (size_t i = 1; i < node.inputs.size(); i++) constant(i);
+        for (size_t i = 1; i < node.inputs.size(); i++)
+            constant(i);
         Shape y = input(0).shape;
         const Shape& w = input(1).shape;
         if (y.empty() || y.back() != w[1])
             refuse(node, "input of shape " + format(y) + " does not fit weights of shape " + format(w));
-        if (node.inputs.size() == 3) want(2, {w[0]});
+        if (node.inputs.size() == 3)
+            want(2, {w[0]});
         y.back() = w[0];
         return y;
     }
@@ -158,17 +175,20 @@ Shape infer(const Graph& graph, const Node& node) {
         return broadcast(node, input(0).shape, input(1).shape);
     }
     if (op == "concat") {
-        if (node.inputs.size() < 2) refuse(node, "has fewer than two inputs");
+        if (node.inputs.size() < 2)
+            refuse(node, "has fewer than two inputs");
         Shape y = input(0).shape;
         const int64_t axis = node.integer("axis");
         if (axis < 0 || axis >= static_cast<int64_t>(y.size()))
             refuse(node, "axis " + std::to_string(axis) + " is not one of " + format(y));
         for (size_t i = 1; i < node.inputs.size(); i++) {
             Shape other = input(i).shape;
-            if (other.size() != y.size()) refuse(node, "inputs differ in rank");
+            if (other.size() != y.size())
+                refuse(node, "inputs differ in rank");
             y[axis] += other[axis];
             other[axis] = y[axis];
-            if (other != y) refuse(node, "shapes of inputs differ beside axis " + std::to_string(axis));
+            if (other != y)
+                refuse(node, "shapes of inputs differ beside axis " + std::to_string(axis));
         }
         return y;
     }
@@ -177,10 +197,12 @@ Shape infer(const Graph& graph, const Node& node) {
         constant(1);
         constant(2);
         const Shape& x = input(0).shape;
-        if (x.empty()) refuse(node, "input is a scalar");
+        if (x.empty())
+            refuse(node, "input is a scalar");
         const int64_t groups = sized(node, "groups", 1, 1)[0];
         if (x[0] % groups)
-            refuse(node, std::to_string(x[0]) + " channels do not make " + std::to_string(groups) + " groups");
+            refuse(node,
+                   std::to_string(x[0]) + " channels do not make " + std::to_string(groups) + " groups");
         want(1, {x[0]});
         want(2, {x[0]});
         node.number("epsilon");
@@ -189,7 +211,8 @@ Shape infer(const Graph& graph, const Node& node) {
     arity(1, 1);
     const Shape& x = input(0).shape;
     if (op == "activate") {
-        if (node.activation.kind == ActivationKind::none) refuse(node, "has no function");
+        if (node.activation.kind == ActivationKind::none)
+            refuse(node, "has no function");
         return x;
     }
     const Shape& y = graph.values[node.output].shape;
@@ -203,11 +226,13 @@ Shape infer(const Graph& graph, const Node& node) {
         const auto kernel = sized(node, "kernel", 2, 1), strides = sized(node, "strides", 2, 1),
                    pads = sized(node, "pads", 4, 0), dilations = sized(node, "dilations", 2, 1);
         node.integer("countIncludePad");
-        if (y.size() != 3 || y[0] != x[0]) refuse(node, "output has shape " + format(y));
+        if (y.size() != 3 || y[0] != x[0])
+            refuse(node, "output has shape " + format(y));
         // ceil_mode is settled at import; what is checked is that every window holds an element.
         for (int d = 0; d < 2; d++) {
             if (pads[d] > (kernel[d] - 1) * dilations[d] || (y[1 + d] - 1) * strides[d] - pads[d] >= x[1 + d])
-                refuse(node, "a window of output shape " + format(y) + " lies outside the input " + format(x));
+                refuse(node,
+                       "a window of output shape " + format(y) + " lies outside the input " + format(x));
         }
         return y;
     }
@@ -221,14 +246,17 @@ Shape infer(const Graph& graph, const Node& node) {
         Shape kept, dropped;
         for (size_t i = 0; i < x.size(); i++) {
             kept.push_back(reduced[i] ? 1 : x[i]);
-            if (!reduced[i]) dropped.push_back(x[i]);
+            if (!reduced[i])
+                dropped.push_back(x[i]);
         }
         return y == kept ? kept : dropped;
     }
     if (op == "pad") {
-        const auto before = sized(node, "before", x.size(), -2147483647), after = sized(node, "after", x.size(), -2147483647);
+        const auto before = sized(node, "before", x.size(), -2147483647),
+                   after = sized(node, "after", x.size(), -2147483647);
         const int64_t mode = node.integer("mode");
-        if (mode < 0 || mode > 2) refuse(node, "mode is " + std::to_string(mode));
+        if (mode < 0 || mode > 2)
+            refuse(node, "mode is " + std::to_string(mode));
         node.number("value");
         Shape out = x;
         for (size_t i = 0; i < x.size(); i++) {
@@ -238,7 +266,8 @@ Shape infer(const Graph& graph, const Node& node) {
         }
         return out;
     }
-    if (op == "reshape") return y;
+    if (op == "reshape")
+        return y;
     if (op == "transpose") {
         const auto permutation = sized(node, "permutation", x.size(), 0);
         Shape out;
@@ -277,31 +306,40 @@ void Graph::validate() const {
     check(input, "the graph's input");
     check(output, "the graph's output");
     std::vector<bool> ready(values.size());
-    for (int i = 0; i < count; i++) ready[i] = values[i].is_constant;
-    if (ready[input]) throw Error("the graph's input is a constant");
+    for (int i = 0; i < count; i++)
+        ready[i] = values[i].is_constant;
+    if (ready[input])
+        throw Error("the graph's input is a constant");
     ready[input] = true;
     for (const Node& node : nodes) {
-        if (!known_ops.count(node.op)) refuse(node, "is not an operator of this build");
+        if (!known_ops.count(node.op))
+            refuse(node, "is not an operator of this build");
         for (int id : node.inputs) {
             check(id, describe(node) + ": an input");
-            if (!ready[id]) refuse(node, "uses value " + std::to_string(id) + " before it is computed");
+            if (!ready[id])
+                refuse(node, "uses value " + std::to_string(id) + " before it is computed");
         }
-        if (node.inputs.empty()) refuse(node, "has no inputs");
+        if (node.inputs.empty())
+            refuse(node, "has no inputs");
         check(node.output, describe(node) + ": the output");
-        if (ready[node.output]) refuse(node, "computes value " + std::to_string(node.output) + " a second time");
+        if (ready[node.output])
+            refuse(node, "computes value " + std::to_string(node.output) + " a second time");
         const Shape shape = infer(*this, node);
         if (shape != values[node.output].shape && node.op != "reshape")
-            refuse(node, "gives shape " + format(shape) + " where " + format(values[node.output].shape) + " is declared");
+            refuse(node, "gives shape " + format(shape) + " where " + format(values[node.output].shape) +
+                             " is declared");
         if (node.op == "reshape" && values[node.inputs[0]].elements() != values[node.output].elements())
             refuse(node, "reshapes " + format(values[node.inputs[0]].shape) + " to " + format(shape));
         if (node.residual >= 0) {
             check(node.residual, describe(node) + ": the residual");
-            if (!ready[node.residual] || values[node.residual].is_constant || values[node.residual].shape != shape)
+            if (!ready[node.residual] || values[node.residual].is_constant ||
+                values[node.residual].shape != shape)
                 refuse(node, "residual does not have the output's shape " + format(shape));
         }
         ready[node.output] = true;
     }
-    if (!ready[output]) throw Error("the graph's output is never computed");
+    if (!ready[output])
+        throw Error("the graph's output is never computed");
 }
 
 double Graph::nominal_flops() const {
@@ -310,10 +348,12 @@ double Graph::nominal_flops() const {
         const auto elements = [&](int id) { return static_cast<double>(values[id].elements()); };
         if (node.op == "conv" || node.op == "linear") {
             const auto& w = values[node.inputs[1]];
-            flops += 2 * elements(node.output) * static_cast<double>(w.elements()) / static_cast<double>(w.shape[0]);
+            flops += 2 * elements(node.output) * static_cast<double>(w.elements()) /
+                     static_cast<double>(w.shape[0]);
         } else if (node.op == "convTranspose") {
             const auto& w = values[node.inputs[1]];
-            flops += 2 * elements(node.inputs[0]) * static_cast<double>(w.elements()) / static_cast<double>(w.shape[0]);
+            flops += 2 * elements(node.inputs[0]) * static_cast<double>(w.elements()) /
+                     static_cast<double>(w.shape[0]);
         } else if (node.op == "matmul") {
             flops += 2 * elements(node.output) * static_cast<double>(values[node.inputs[0]].shape.back());
         }

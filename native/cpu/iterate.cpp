@@ -32,13 +32,18 @@ struct Slot {
 
 bool converged(const IterateOptions& options, double residual, double previous, double norm) {
     switch (options.criterion) {
-    case Criterion::residual: return residual < options.tolerance;
-    case Criterion::relative: return residual <= options.tolerance * norm;
-    case Criterion::error_bound: break;
+    case Criterion::residual:
+        return residual < options.tolerance;
+    case Criterion::relative:
+        return residual <= options.tolerance * norm;
+    case Criterion::error_bound:
+        break;
     }
-    if (residual == 0) return true;
+    if (residual == 0)
+        return true;
     const double rate = std::sqrt(residual / previous);
-    if (!(rate < 1)) return false;
+    if (!(rate < 1))
+        return false;
     const double bound = std::sqrt(residual) * rate / (1 - rate);
     return bound * bound < options.tolerance;
 }
@@ -46,16 +51,18 @@ bool converged(const IterateOptions& options, double residual, double previous, 
 // Distance to the limit of a geometric approach that was `one` away from its anchor after one period and
 // `two` after two; infinite where it does not approach.
 double extrapolated_drift(double one, double two) {
-    if (two <= one) return one;
-    if (one == 0) return two;
+    if (two <= one)
+        return one;
+    if (one == 0)
+        return two;
     const double ratio = (two - one) / one;
     return ratio < 1 ? one / (1 - ratio) : INFINITY;
 }
 
 // The whole tile, or, where few of its lanes are live, those by themselves.
-template <class IsLive>
-void run_live(const Plan& plan, Workspace& workspace, int64_t live, IsLive is_live) {
-    if (live > plan.info.narrow_lanes) return plan.run(workspace);
+template <class IsLive> void run_live(const Plan& plan, Workspace& workspace, int64_t live, IsLive is_live) {
+    if (live > plan.info.narrow_lanes)
+        return plan.run(workspace);
     for (int lane = 0, left = static_cast<int>(live); left > 0; lane++)
         if (is_live(lane)) {
             plan.run_lane(workspace, lane);
@@ -67,31 +74,37 @@ class Worker {
   public:
     Worker(const Plan& plan, const float* initial, int64_t rows, const IterateOptions& options,
            const IterateOutput& output, JobCounters& counters, std::atomic<int64_t>& queue)
-        : plan(plan), initial(initial), rows(rows), options(options), output(output), counters(counters), queue(queue),
-          workspace(plan.make_workspace()), tile(plan.info.tile_rows), k(plan.info.input_elements), slots(tile),
-          anchor(aligned_floats(static_cast<size_t>(k) * tile)), step_norms(plan.info.tile_rows % 16 == 0 ? lanes::kernels_of(plan.info.isa).step_norms : nullptr), sums(3 * static_cast<size_t>(tile)) {}
+        : plan(plan), initial(initial), rows(rows), options(options), output(output), counters(counters),
+          queue(queue), workspace(plan.make_workspace()), tile(plan.info.tile_rows),
+          k(plan.info.input_elements), slots(tile), anchor(aligned_floats(static_cast<size_t>(k) * tile)),
+          step_norms(plan.info.tile_rows % 16 == 0 ? lanes::kernels_of(plan.info.isa).step_norms : nullptr),
+          sums(3 * static_cast<size_t>(tile)) {}
 
     void run() {
         const FlushDenormals flush;
         int live = 0;
         std::fill_n(workspace->input, k * tile, 0.0f);
-        for (int lane = 0; lane < tile; lane++) live += refill(lane);
+        for (int lane = 0; lane < tile; lane++)
+            live += refill(lane);
         while (live > 0 && !counters.abort.load(std::memory_order_relaxed)) {
             run_live(plan, *workspace, live, [&](int lane) { return slots[lane].row >= 0; });
             counters.evaluations.fetch_add(live, std::memory_order_relaxed);
             measure();
             std::memcpy(workspace->input, workspace->output, sizeof(float) * k * tile);
             for (int lane = 0; lane < tile; lane++) {
-                if (slots[lane].row < 0) continue;
+                if (slots[lane].row < 0)
+                    continue;
                 const Status status = judge(lane);
-                if (status == Status::unfinished) continue;
+                if (status == Status::unfinished)
+                    continue;
                 finish(lane, status);
                 live += refill(lane) - 1;
             }
         }
         // An aborted point keeps how far it got, and its status says that it is not an end.
         for (int lane = 0; lane < tile; lane++)
-            if (slots[lane].row >= 0) record(lane, Status::unfinished);
+            if (slots[lane].row >= 0)
+                record(lane, Status::unfinished);
     }
 
   private:
@@ -120,7 +133,8 @@ class Worker {
         Slot& slot = slots[lane];
         slot = {};
         const int64_t row = queue.fetch_add(1, std::memory_order_relaxed);
-        if (row >= rows) return 0;
+        if (row >= rows)
+            return 0;
         slot.row = row;
         double norm0 = 0;
         for (int64_t e = 0; e < k; e++) {
@@ -139,7 +153,8 @@ class Worker {
 
     // The lane's current point (in workspace.input) becomes what later ones are compared with.
     void set_anchor(int lane) {
-        for (int64_t e = 0; e < k; e++) anchor[e * tile + lane] = workspace->input[e * tile + lane];
+        for (int64_t e = 0; e < k; e++)
+            anchor[e * tile + lane] = workspace->input[e * tile + lane];
         slots[lane].anchor_age = 0;
         slots[lane].candidate = 0;
     }
@@ -147,7 +162,7 @@ class Worker {
     void measure() {
         if (step_norms) {
             step_norms({workspace->input, workspace->output, anchor.get(), static_cast<int32_t>(k), tile,
-                                      step(), norm(), back()});
+                        step(), norm(), back()});
             return;
         }
         std::fill(sums.begin(), sums.end(), 0.0);
@@ -166,13 +181,19 @@ class Worker {
         Slot& slot = slots[lane];
         slot.iterations++;
         const double r = step()[lane];
-        if (slot.trace) slot.trace->push_back(static_cast<float>(r));
-        if (!std::isfinite(norm()[lane])) return Status::non_finite;
-        if (converged(options, r, slot.previous_residual, norm()[lane])) return Status::converged;
+        if (slot.trace)
+            slot.trace->push_back(static_cast<float>(r));
+        if (!std::isfinite(norm()[lane]))
+            return Status::non_finite;
+        if (converged(options, r, slot.previous_residual, norm()[lane]))
+            return Status::converged;
         slot.previous_residual = r;
-        if (norm()[lane] > slot.norm_limit) return Status::diverged;
-        if (cycles(lane, r)) return Status::cycle;
-        if (slot.iterations >= options.max_iterations) return Status::max_iterations;
+        if (norm()[lane] > slot.norm_limit)
+            return Status::diverged;
+        if (cycles(lane, r))
+            return Status::cycle;
+        if (slot.iterations >= options.max_iterations)
+            return Status::max_iterations;
         return Status::unfinished;
     }
 
@@ -190,9 +211,11 @@ class Worker {
             }
             return false;
         }
-        if (age < 2 * slot.candidate) return false;
+        if (age < 2 * slot.candidate)
+            return false;
         const double drift = extrapolated_drift(slot.candidate_distance, std::sqrt(back()[lane]));
-        if (back()[lane] < limit && drift < largest_drift * std::sqrt(residual)) return true;
+        if (back()[lane] < limit && drift < largest_drift * std::sqrt(residual))
+            return true;
         set_anchor(lane);
         return false;
     }
@@ -204,7 +227,8 @@ class Worker {
 
     void record(int lane, Status status) {
         const Slot& slot = slots[lane];
-        for (int64_t e = 0; e < k; e++) output.endpoints[slot.row * k + e] = workspace->input[e * tile + lane];
+        for (int64_t e = 0; e < k; e++)
+            output.endpoints[slot.row * k + e] = workspace->input[e * tile + lane];
         output.iterations[slot.row] = slot.iterations;
         output.residual[slot.row] = slot.iterations == 0 ? 0.0f : static_cast<float>(step()[lane]);
         output.status[slot.row] = static_cast<uint8_t>(status);
@@ -222,12 +246,12 @@ void iterate(const Plan& plan, const float* initial, int64_t rows, const Iterate
     std::fill_n(output.status, rows, static_cast<uint8_t>(Status::unfinished));
     std::atomic<int64_t> queue{0};
     const int64_t tiles = (rows + plan.info.tile_rows - 1) / plan.info.tile_rows;
-    run_workers(static_cast<int>(std::clamp<int64_t>(tiles, 1, options.threads)), [&](int) {
-        Worker(plan, initial, rows, options, output, counters, queue).run();
-    });
+    run_workers(static_cast<int>(std::clamp<int64_t>(tiles, 1, options.threads)),
+                [&](int) { Worker(plan, initial, rows, options, output, counters, queue).run(); });
 }
 
-void apply(const Plan& plan, const float* input, int64_t rows, float* output, int threads, JobCounters& counters) {
+void apply(const Plan& plan, const float* input, int64_t rows, float* output, int threads,
+           JobCounters& counters) {
     const int64_t tile = plan.info.tile_rows, in = plan.info.input_elements, out = plan.info.output_elements;
     const int64_t tiles = (rows + tile - 1) / tile;
     std::atomic<int64_t> queue{0};
@@ -237,13 +261,16 @@ void apply(const Plan& plan, const float* input, int64_t rows, float* output, in
         std::fill_n(workspace->input, in * tile, 0.0f);
         while (!counters.abort.load(std::memory_order_relaxed)) {
             const int64_t first = queue.fetch_add(1, std::memory_order_relaxed) * tile;
-            if (first >= rows) break;
+            if (first >= rows)
+                break;
             const int64_t live = std::min(tile, rows - first);
             for (int64_t lane = 0; lane < live; lane++)
-                for (int64_t e = 0; e < in; e++) workspace->input[e * tile + lane] = input[(first + lane) * in + e];
+                for (int64_t e = 0; e < in; e++)
+                    workspace->input[e * tile + lane] = input[(first + lane) * in + e];
             run_live(plan, *workspace, live, [](int) { return true; });
             for (int64_t lane = 0; lane < live; lane++)
-                for (int64_t e = 0; e < out; e++) output[(first + lane) * out + e] = workspace->output[e * tile + lane];
+                for (int64_t e = 0; e < out; e++)
+                    output[(first + lane) * out + e] = workspace->output[e * tile + lane];
             counters.finished.fetch_add(live, std::memory_order_relaxed);
             counters.evaluations.fetch_add(live, std::memory_order_relaxed);
         }

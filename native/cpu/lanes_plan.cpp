@@ -46,7 +46,8 @@ using Step = std::function<void(const Arena&)>;
 
 class LanesWorkspace final : public Workspace {
   public:
-    explicit LanesWorkspace(size_t elements, int tile) : tile(aligned_floats(elements * tile)), row(aligned_floats(elements)) {}
+    explicit LanesWorkspace(size_t elements, int tile)
+        : tile(aligned_floats(elements * tile)), row(aligned_floats(elements)) {}
     const AlignedFloats tile;
     const AlignedFloats row;
 };
@@ -63,15 +64,19 @@ class LanesPlan final : public Plan {
 
     void run(Workspace& workspace) const override {
         const Arena arena{static_cast<LanesWorkspace&>(workspace).tile.get(), buffers, info.tile_rows};
-        for (const Step& step : steps) step(arena);
+        for (const Step& step : steps)
+            step(arena);
     }
 
     void run_lane(Workspace& workspace, int lane) const override {
         const Arena arena{static_cast<LanesWorkspace&>(workspace).row.get(), buffers, 1};
         const int tile = info.tile_rows;
-        for (int64_t e = 0; e < info.input_elements; e++) arena[input][e] = workspace.input[e * tile + lane];
-        for (const Step& step : steps) step(arena);
-        for (int64_t e = 0; e < info.output_elements; e++) workspace.output[e * tile + lane] = arena[output][e];
+        for (int64_t e = 0; e < info.input_elements; e++)
+            arena[input][e] = workspace.input[e * tile + lane];
+        for (const Step& step : steps)
+            step(arena);
+        for (int64_t e = 0; e < info.output_elements; e++)
+            workspace.output[e * tile + lane] = arena[output][e];
     }
 
     std::vector<Step> steps;
@@ -80,7 +85,9 @@ class LanesPlan final : public Plan {
     int input = -1, output = -1;
 };
 
-int32_t narrow(int64_t v) { return static_cast<int32_t>(v); }
+int32_t narrow(int64_t v) {
+    return static_cast<int32_t>(v);
+}
 
 // Everything a gather needs besides activations; shared by the step that runs it.
 struct GatherTables {
@@ -93,22 +100,26 @@ struct GatherTables {
 // Along one axis: which kernel index meets which input index, per output index.
 using AxisTaps = std::vector<std::vector<std::array<int64_t, 2>>>;
 
-AxisTaps convolution_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+AxisTaps convolution_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad,
+                          int64_t dilation) {
     AxisTaps taps(out);
     for (int64_t o = 0; o < out; o++)
         for (int64_t k = 0; k < kernel; k++) {
             const int64_t i = o * stride - pad + k * dilation;
-            if (i >= 0 && i < in) taps[o].push_back({k, i});
+            if (i >= 0 && i < in)
+                taps[o].push_back({k, i});
         }
     return taps;
 }
 
-AxisTaps transposed_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+AxisTaps transposed_taps(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t pad,
+                         int64_t dilation) {
     AxisTaps taps(out);
     for (int64_t o = 0; o < out; o++)
         for (int64_t k = kernel - 1; k >= 0; k--) {
             const int64_t scaled = o + pad - k * dilation;
-            if (scaled >= 0 && scaled % stride == 0 && scaled / stride < in) taps[o].push_back({k, scaled / stride});
+            if (scaled >= 0 && scaled % stride == 0 && scaled / stride < in)
+                taps[o].push_back({k, scaled / stride});
         }
     return taps;
 }
@@ -128,7 +139,8 @@ class Builder {
         finish_output();
         choose_tile();
         // Blocks of output channels depend on the tile, so weights are packed last.
-        for (auto& pack : packers) pack();
+        for (auto& pack : packers)
+            pack();
         info.layout = Layout::lanes;
         info.isa = isa;
         info.input_elements = graph.values[graph.input].elements();
@@ -164,11 +176,14 @@ class Builder {
     void choose_orders() {
         orders.assign(graph.values.size(), Order::row_major);
         const auto prefer = [&](int value) {
-            if (order_matters(value)) orders[value] = Order::channels_last;
+            if (order_matters(value))
+                orders[value] = Order::channels_last;
         };
         for (const Node& node : graph.nodes) {
-            if (node.op == "conv" || node.op == "convTranspose") prefer(node.output);
-            else if (node.op != "linear" && node.op != "matmul" && node.op != "reshape" && node.op != "transpose")
+            if (node.op == "conv" || node.op == "convTranspose")
+                prefer(node.output);
+            else if (node.op != "linear" && node.op != "matmul" && node.op != "reshape" &&
+                     node.op != "transpose")
                 for (int in : node.inputs)
                     if (orders[in] == Order::channels_last && shape(in).size() == shape(node.output).size())
                         prefer(node.output);
@@ -178,7 +193,8 @@ class Builder {
 
     // Position of the element at row-major index e of a value stored in `order`.
     int64_t place(const Shape& s, Order order, int64_t e) const {
-        if (order == Order::row_major || s.size() != 3) return e;
+        if (order == Order::row_major || s.size() != 3)
+            return e;
         const int64_t area = s[1] * s[2];
         return (e % area) * s[0] + e / area;
     }
@@ -195,7 +211,8 @@ class Builder {
     void add_step(std::vector<int> reads, int writes, Step step) {
         const int at = static_cast<int>(plan->steps.size());
         for (int b : reads)
-            if (b >= 0) plan->buffers[b].last = std::max(plan->buffers[b].last, at);
+            if (b >= 0)
+                plan->buffers[b].last = std::max(plan->buffers[b].last, at);
         plan->buffers[writes].first = std::min(plan->buffers[writes].first, at);
         plan->buffers[writes].last = std::max(plan->buffers[writes].last, at);
         plan->steps.push_back(std::move(step));
@@ -203,20 +220,25 @@ class Builder {
 
     int result(const Node& node) {
         const int buffer = add_buffer(graph.values[node.output].elements());
-        buffer_of[{node.output, order_matters(node.output) ? orders[node.output] : Order::row_major}] = buffer;
+        buffer_of[{node.output, order_matters(node.output) ? orders[node.output] : Order::row_major}] =
+            buffer;
         return buffer;
     }
 
-    // The buffer that holds `value` in `order`, made by a copy (or, for a constant, filled) where there is none.
+    // The buffer that holds `value` in `order`, made by a copy (or, for a constant, filled) where there is
+    // none.
     int stored(int value, Order order) {
-        if (!order_matters(value)) order = Order::row_major;
+        if (!order_matters(value))
+            order = Order::row_major;
         const auto found = buffer_of.find({value, order});
-        if (found != buffer_of.end()) return found->second;
+        if (found != buffer_of.end())
+            return found->second;
         const int64_t n = graph.values[value].elements();
         const int out = add_buffer(n);
         if (is_constant(value)) {
             Indices to(n);
-            for (int64_t e = 0; e < n; e++) to[e] = narrow(place(shape(value), order, e));
+            for (int64_t e = 0; e < n; e++)
+                to[e] = narrow(place(shape(value), order, e));
             emit_fill(out, graph.values[value].constant, std::move(to));
         } else {
             const Order other = order == Order::row_major ? Order::channels_last : Order::row_major;
@@ -263,7 +285,8 @@ class Builder {
         std::vector<int> placed;
         int64_t total = 0;
         for (int b : by_size) {
-            if (buffers[b].last < 0) continue;
+            if (buffers[b].last < 0)
+                continue;
             std::vector<std::array<int64_t, 2>> taken;
             for (int other : placed)
                 if (buffers[other].first <= buffers[b].last && buffers[b].first <= buffers[other].last)
@@ -271,8 +294,10 @@ class Builder {
             std::sort(taken.begin(), taken.end());
             int64_t at = 0;
             for (const auto& [begin, end] : taken)
-                if (begin - at >= buffers[b].elements) break;
-                else at = std::max(at, end);
+                if (begin - at >= buffers[b].elements)
+                    break;
+                else
+                    at = std::max(at, end);
             buffers[b].offset = at;
             total = std::max(total, at + buffers[b].elements);
             placed.push_back(b);
@@ -282,7 +307,9 @@ class Builder {
 
     void choose_tile() {
         plan->elements = place_buffers();
-        const auto bytes = [&](int tile) { return static_cast<size_t>(plan->elements) * tile * sizeof(float); };
+        const auto bytes = [&](int tile) {
+            return static_cast<size_t>(plan->elements) * tile * sizeof(float);
+        };
         // 32 rows halve the traffic of weights; beside them half of L2 is left for those weights.
         info.tile_rows = bytes(32) <= l2_bytes() / 2 ? 32 : 16;
         info.arena_bytes = bytes(info.tile_rows) + bytes(1);
@@ -295,10 +322,11 @@ class Builder {
     void emit_copy(int from, int out, Indices index, Indices to, float value) {
         // Without a list all of it, the rounding included.
         const int64_t n = index.empty() ? plan->buffers[out].elements : static_cast<int64_t>(index.size());
-        add_step({from}, out, [=, index = std::move(index), to = std::move(to), k = kernels.copy](const Arena& a) {
-            k({a[from], a[out], index.empty() ? nullptr : index.data(), to.empty() ? nullptr : to.data(), value,
-               narrow(n), a.tile});
-        });
+        add_step({from}, out,
+                 [=, index = std::move(index), to = std::move(to), k = kernels.copy](const Arena& a) {
+                     k({a[from], a[out], index.empty() ? nullptr : index.data(),
+                        to.empty() ? nullptr : to.data(), value, narrow(n), a.tile});
+                 });
     }
 
     void emit_fill(int out, const std::vector<float>& values, Indices to) {
@@ -312,7 +340,8 @@ class Builder {
                      int64_t channels, int64_t groups, int64_t x_per_group,
                      std::function<float(int64_t column, int64_t channel)> weight) {
         tables->bias.assign(channels, 0.0f);
-        if (node.inputs.size() == 3) tables->bias = graph.values[node.inputs[2]].constant;
+        if (node.inputs.size() == 3)
+            tables->bias = graph.values[node.inputs[2]].constant;
         weight_bytes += static_cast<size_t>(columns * channels + channels) * sizeof(float);
         packers.push_back([this, tables, columns, channels, groups, x_per_group, weight = std::move(weight)] {
             const int64_t widest = info.tile_rows == 16 ? kernels.widest_block_16 : kernels.widest_block_32;
@@ -320,12 +349,14 @@ class Builder {
             for (int64_t group = 0; group < groups; group++)
                 for (int64_t first = 0; first < per_group;) {
                     int64_t width = widest;
-                    while (width > per_group - first) width /= 2;
+                    while (width > per_group - first)
+                        width /= 2;
                     const int64_t channel = group * per_group + first;
-                    tables->blocks.push_back(
-                        {narrow(channel), narrow(width), narrow(group * x_per_group), tables->weights.size()});
+                    tables->blocks.push_back({narrow(channel), narrow(width), narrow(group * x_per_group),
+                                              tables->weights.size()});
                     for (int64_t column = 0; column < columns; column++)
-                        for (int64_t c = 0; c < width; c++) tables->weights.push_back(weight(column, channel + c));
+                        for (int64_t c = 0; c < width; c++)
+                            tables->weights.push_back(weight(column, channel + c));
                     first += width;
                 }
         });
@@ -334,25 +365,37 @@ class Builder {
                  [=, activation = node.activation, elements = narrow(graph.values[node.output].elements()),
                   k = kernels.gather](const Arena& a) {
                      k({a[x], a[out], residual < 0 ? nullptr : a[residual], tables->weights.data(),
-                        tables->bias.data(), tables->blocks.data(), narrow(static_cast<int64_t>(tables->blocks.size())),
-                        tables->runs.data(), narrow(static_cast<int64_t>(tables->runs.size())), tables->taps.data(),
-                        activation, elements, a.tile});
+                        tables->bias.data(), tables->blocks.data(),
+                        narrow(static_cast<int64_t>(tables->blocks.size())), tables->runs.data(),
+                        narrow(static_cast<int64_t>(tables->runs.size())), tables->taps.data(), activation,
+                        elements, a.tile});
                  });
     }
 
     void emit(const Node& node) {
         const std::string& op = node.op;
-        if (op == "conv" || op == "convTranspose") convolution(node);
-        else if (op == "linear") linear(node);
-        else if (op == "matmul") product(node);
-        else if (op == "add" || op == "sub" || op == "mul" || op == "div") binary(node);
-        else if (op == "activate") activate(node);
-        else if (op == "groupNorm") group_norm(node);
-        else if (op == "maxPool" || op == "averagePool") pool(node);
-        else if (op == "reduceMean") mean(node);
-        else if (op == "reshape") reshape(node);
-        else if (op == "concat") concat(node);
-        else movement(node);
+        if (op == "conv" || op == "convTranspose")
+            convolution(node);
+        else if (op == "linear")
+            linear(node);
+        else if (op == "matmul")
+            product(node);
+        else if (op == "add" || op == "sub" || op == "mul" || op == "div")
+            binary(node);
+        else if (op == "activate")
+            activate(node);
+        else if (op == "groupNorm")
+            group_norm(node);
+        else if (op == "maxPool" || op == "averagePool")
+            pool(node);
+        else if (op == "reduceMean")
+            mean(node);
+        else if (op == "reshape")
+            reshape(node);
+        else if (op == "concat")
+            concat(node);
+        else
+            movement(node);
     }
 
     void convolution(const Node& node) {
@@ -360,7 +403,8 @@ class Builder {
         const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
         const auto& weights = graph.values[node.inputs[1]];
         const Shape& ws = weights.shape;
-        const auto strides = node.ints("strides"), pads = node.ints("pads"), dilations = node.ints("dilations");
+        const auto strides = node.ints("strides"), pads = node.ints("pads"),
+                   dilations = node.ints("dilations");
         const int64_t groups = node.integer("groups");
         const auto along = transposed ? transposed_taps : convolution_taps;
         const AxisTaps rows = along(xs[1], ys[1], ws[2], strides[0], pads[0], dilations[0]);
@@ -410,8 +454,8 @@ class Builder {
                             count++;
                     }
                     tables->runs.push_back({narrow((oh * ys[2] + ow) * ys[0]), narrow(step * ys[0]),
-                                            narrow((x_row * xs[2] + start(ow)) * xs[0]), narrow(x_step * xs[0]),
-                                            narrow(count), tap_begin, tap_end});
+                                            narrow((x_row * xs[2] + start(ow)) * xs[0]),
+                                            narrow(x_step * xs[0]), narrow(count), tap_begin, tap_end});
                     m += count;
                 }
             }
@@ -419,7 +463,8 @@ class Builder {
         const int64_t area = ws[2] * ws[3];
         auto weight = [=](int64_t column, int64_t channel) {
             const int64_t tap = column / in_group, ic = column % in_group;
-            if (!transposed) return (*w)[(channel * in_group + ic) * area + tap];
+            if (!transposed)
+                return (*w)[(channel * in_group + ic) * area + tap];
             const int64_t group = channel / out_group;
             return (*w)[((group * in_group + ic) * out_group + channel % out_group) * area + tap];
         };
@@ -449,7 +494,8 @@ class Builder {
         int64_t step = 1;
         for (size_t i = 0; i < from.size(); i++) {
             const size_t axis = from.size() - 1 - i;
-            if (from[axis] != 1) stride[to.size() - 1 - i] = step;
+            if (from[axis] != 1)
+                stride[to.size() - 1 - i] = step;
             step *= from[axis];
         }
         for (int64_t e = 0; e < n; e++) {
@@ -469,14 +515,16 @@ class Builder {
         const Shape batch(ys.begin(), ys.end() - 2);
         Indices a_offset = broadcast_index(Shape(as.begin(), as.end() - 2), batch);
         Indices b_offset = broadcast_index(Shape(bs.begin(), bs.end() - 2), batch);
-        for (int32_t& v : a_offset) v *= narrow(m * inner);
-        for (int32_t& v : b_offset) v *= narrow(inner * n);
+        for (int32_t& v : a_offset)
+            v *= narrow(m * inner);
+        for (int32_t& v : b_offset)
+            v *= narrow(inner * n);
         const int a = stored(node.inputs[0], Order::row_major), b = stored(node.inputs[1], Order::row_major);
         orders[node.output] = Order::row_major;
         const int out = result(node);
         add_step({a, b}, out,
-                 [=, a_offset = std::move(a_offset), b_offset = std::move(b_offset), activation = node.activation,
-                  k = kernels.matmul](const Arena& arena) {
+                 [=, a_offset = std::move(a_offset), b_offset = std::move(b_offset),
+                  activation = node.activation, k = kernels.matmul](const Arena& arena) {
                      k({arena[a], arena[b], arena[out], a_offset.data(), b_offset.data(),
                         narrow(static_cast<int64_t>(a_offset.size())), narrow(m), narrow(inner), narrow(n),
                         narrow(inner), 1, narrow(n), 1, activation, arena.tile});
@@ -484,7 +532,7 @@ class Builder {
     }
 
     void binary(const Node& node) {
-        const auto op = node.op == "add" ? BinaryOp::add
+        const auto op = node.op == "add"   ? BinaryOp::add
                         : node.op == "sub" ? BinaryOp::sub
                         : node.op == "mul" ? BinaryOp::mul
                                            : BinaryOp::div;
@@ -500,7 +548,8 @@ class Builder {
             const Indices from = broadcast_index(shape(value), ys);
             if (is_constant(value)) {
                 o.constant.resize(n);
-                for (int64_t e = 0; e < n; e++) o.constant[place(node.output, e)] = graph.values[value].constant[from[e]];
+                for (int64_t e = 0; e < n; e++)
+                    o.constant[place(node.output, e)] = graph.values[value].constant[from[e]];
                 return o;
             }
             o.buffer = stored(value);
@@ -511,17 +560,21 @@ class Builder {
                 o.index[at] = narrow(place(value, from[e]));
                 same = same && o.index[at] == at;
             }
-            if (same) o.index.clear();
+            if (same)
+                o.index.clear();
             return o;
         };
         Operand a = operand(node.inputs[0]), b = operand(node.inputs[1]);
         const int out = result(node);
         add_step({a.buffer, b.buffer}, out,
-                 [=, activation = node.activation, a = std::move(a), b = std::move(b), k = kernels.binary](const Arena& arena) {
-                     const auto at = [&](const Operand& o) { return o.buffer < 0 ? nullptr : arena[o.buffer]; };
+                 [=, activation = node.activation, a = std::move(a), b = std::move(b),
+                  k = kernels.binary](const Arena& arena) {
+                     const auto at = [&](const Operand& o) {
+                         return o.buffer < 0 ? nullptr : arena[o.buffer];
+                     };
                      const auto list = [](const auto& v) { return v.empty() ? nullptr : v.data(); };
-                     k({op, at(a), at(b), list(a.index), list(b.index), list(a.constant), list(b.constant), arena[out],
-                        narrow(n), activation, arena.tile});
+                     k({op, at(a), at(b), list(a.index), list(b.index), list(a.constant), list(b.constant),
+                        arena[out], narrow(n), activation, arena.tile});
                  });
     }
 
@@ -537,7 +590,8 @@ class Builder {
     void group_norm(const Node& node) {
         const int64_t n = graph.values[node.output].elements(), channels = shape(node.output)[0];
         const int64_t groups = node.integer("groups"), per_group = n / groups;
-        const auto &scale = graph.values[node.inputs[1]].constant, &bias = graph.values[node.inputs[2]].constant;
+        const auto &scale = graph.values[node.inputs[1]].constant,
+                   &bias = graph.values[node.inputs[2]].constant;
         Indices members(n);
         std::vector<float> scales(n), biases(n);
         for (int64_t e = 0; e < n; e++) {
@@ -549,10 +603,12 @@ class Builder {
         for (int64_t g = 0; g < groups; g++) {
             std::vector<int64_t> by_place(per_group);
             std::iota(by_place.begin(), by_place.end(), g * per_group);
-            std::sort(by_place.begin(), by_place.end(), [&](int64_t i, int64_t j) { return members[i] < members[j]; });
+            std::sort(by_place.begin(), by_place.end(),
+                      [&](int64_t i, int64_t j) { return members[i] < members[j]; });
             const auto sort_like = [&](auto& list) {
                 auto copy = std::remove_reference_t<decltype(list)>(per_group);
-                for (int64_t i = 0; i < per_group; i++) copy[i] = list[by_place[i]];
+                for (int64_t i = 0; i < per_group; i++)
+                    copy[i] = list[by_place[i]];
                 std::copy(copy.begin(), copy.end(), list.begin() + g * per_group);
             };
             sort_like(scales);
@@ -565,8 +621,8 @@ class Builder {
                  [=, members = std::move(members), scales = std::move(scales), biases = std::move(biases),
                   epsilon = static_cast<float>(node.number("epsilon")), activation = node.activation,
                   k = kernels.group_norm](const Arena& a) {
-                     k({a[x], a[out], members.data(), scales.data(), biases.data(), narrow(groups), narrow(per_group),
-                        epsilon, activation, a.tile});
+                     k({a[x], a[out], members.data(), scales.data(), biases.data(), narrow(groups),
+                        narrow(per_group), epsilon, activation, a.tile});
                  });
     }
 
@@ -574,21 +630,24 @@ class Builder {
     void emit_reduce(const Node& node, const std::vector<Indices>& lists, const std::vector<float>& scale) {
         const int64_t n = static_cast<int64_t>(lists.size());
         std::vector<int64_t> at(n);
-        for (int64_t e = 0; e < n; e++) at[place(node.output, e)] = e;
+        for (int64_t e = 0; e < n; e++)
+            at[place(node.output, e)] = e;
         Indices begin{0}, members;
         std::vector<float> scales;
         for (int64_t p = 0; p < n; p++) {
-            for (int32_t m : lists[at[p]]) members.push_back(narrow(place(node.inputs[0], m)));
+            for (int32_t m : lists[at[p]])
+                members.push_back(narrow(place(node.inputs[0], m)));
             begin.push_back(narrow(static_cast<int64_t>(members.size())));
-            if (!scale.empty()) scales.push_back(scale[at[p]]);
+            if (!scale.empty())
+                scales.push_back(scale[at[p]]);
         }
         const int x = stored(node.inputs[0]);
         const int out = result(node);
         add_step({x}, out,
                  [=, begin = std::move(begin), members = std::move(members), scales = std::move(scales),
                   k = kernels.reduce](const Arena& a) {
-                     k({a[x], a[out], begin.data(), members.data(), scales.empty() ? nullptr : scales.data(), narrow(n),
-                        a.tile});
+                     k({a[x], a[out], begin.data(), members.data(), scales.empty() ? nullptr : scales.data(),
+                        narrow(n), a.tile});
                  });
     }
 
@@ -609,12 +668,17 @@ class Builder {
                             const int64_t h = oh * strides[0] - pads[0] + kh * dilations[0];
                             const int64_t w = ow * strides[1] - pads[1] + kw * dilations[1];
                             // ceil_mode lets a window hang over the padding too: that part is never counted.
-                            if (h < xs[1] + pads[2] && w < xs[2] + pads[3]) window++;
+                            if (h < xs[1] + pads[2] && w < xs[2] + pads[3])
+                                window++;
                             if (h >= 0 && w >= 0 && h < xs[1] && w < xs[2])
                                 list.push_back(narrow((c * xs[1] + h) * xs[2] + w));
                         }
-                    if (list.empty()) throw Error("node \"" + node.name + "\" (" + node.op + "): a window holds no element");
-                    if (average) scale.push_back(1.0f / static_cast<float>(padded ? window : static_cast<int64_t>(list.size())));
+                    if (list.empty())
+                        throw Error("node \"" + node.name + "\" (" + node.op +
+                                    "): a window holds no element");
+                    if (average)
+                        scale.push_back(
+                            1.0f / static_cast<float>(padded ? window : static_cast<int64_t>(list.size())));
                     lists.push_back(std::move(list));
                 }
         emit_reduce(node, lists, scale);
@@ -623,8 +687,10 @@ class Builder {
     void mean(const Node& node) {
         const Shape& xs = shape(node.inputs[0]);
         std::vector<bool> reduced(xs.size());
-        for (int64_t axis : node.ints("axes")) reduced[axis] = true;
-        const int64_t n = graph.values[node.inputs[0]].elements(), outs = graph.values[node.output].elements();
+        for (int64_t axis : node.ints("axes"))
+            reduced[axis] = true;
+        const int64_t n = graph.values[node.inputs[0]].elements(),
+                      outs = graph.values[node.output].elements();
         std::vector<Indices> lists(outs);
         for (int64_t e = 0; e < n; e++) {
             int64_t rest = e, at = 0, stride = 1;
@@ -649,7 +715,8 @@ class Builder {
             return;
         }
         Indices index(n);
-        for (int64_t e = 0; e < n; e++) index[place(node.output, e)] = narrow(place(value, e));
+        for (int64_t e = 0; e < n; e++)
+            index[place(node.output, e)] = narrow(place(value, e));
         const int from = stored(value);
         emit_copy(from, result(node), std::move(index), {}, 0);
     }
@@ -657,10 +724,12 @@ class Builder {
     void concat(const Node& node) {
         const Shape& ys = shape(node.output);
         const int64_t axis = node.integer("axis");
-        const int64_t after = std::accumulate(ys.begin() + axis + 1, ys.end(), int64_t{1}, std::multiplies<>());
+        const int64_t after =
+            std::accumulate(ys.begin() + axis + 1, ys.end(), int64_t{1}, std::multiplies<>());
         int64_t start = 0;
         std::vector<int> sources;
-        for (int value : node.inputs) sources.push_back(is_constant(value) ? -1 : stored(value));
+        for (int value : node.inputs)
+            sources.push_back(is_constant(value) ? -1 : stored(value));
         const int out = result(node);
         for (size_t i = 0; i < node.inputs.size(); i++) {
             const int value = node.inputs[i];
@@ -669,10 +738,13 @@ class Builder {
             for (int64_t e = 0; e < n; e++) {
                 const int64_t outer = e / (extent * after), along = e / after % extent, inner = e % after;
                 to[e] = narrow(place(node.output, (outer * ys[axis] + start + along) * after + inner));
-                if (sources[i] >= 0) from[e] = narrow(place(value, e));
+                if (sources[i] >= 0)
+                    from[e] = narrow(place(value, e));
             }
-            if (sources[i] < 0) emit_fill(out, graph.values[value].constant, std::move(to));
-            else emit_copy(sources[i], out, std::move(from), std::move(to), 0);
+            if (sources[i] < 0)
+                emit_fill(out, graph.values[value].constant, std::move(to));
+            else
+                emit_copy(sources[i], out, std::move(from), std::move(to), 0);
             start += extent;
         }
     }
@@ -682,7 +754,8 @@ class Builder {
         const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
         const size_t rank = ys.size();
         std::vector<int64_t> x_stride(rank, 1);
-        for (size_t axis = rank - 1; axis-- > 0 && rank > 1;) x_stride[axis] = x_stride[axis + 1] * xs[axis + 1];
+        for (size_t axis = rank - 1; axis-- > 0 && rank > 1;)
+            x_stride[axis] = x_stride[axis + 1] * xs[axis + 1];
         // Along output axis d, index i → index along input axis `axis`, or −1 for the pad value.
         struct Along {
             size_t axis;
@@ -693,17 +766,23 @@ class Builder {
             along[d] = {d, std::vector<int64_t>(ys[d])};
             auto& from = along[d].from;
             std::iota(from.begin(), from.end(), 0);
-            if (node.op == "transpose") along[d].axis = node.ints("permutation")[d];
+            if (node.op == "transpose")
+                along[d].axis = node.ints("permutation")[d];
             if (node.op == "resizeNearest" && d > 0)
-                for (int64_t& i : from) i /= node.ints("scales")[d - 1];
+                for (int64_t& i : from)
+                    i /= node.ints("scales")[d - 1];
             if (node.op == "pad") {
                 const int64_t before = node.ints("before")[d], mode = node.integer("mode"), last = xs[d] - 1;
                 for (int64_t& i : from) {
                     i -= before;
-                    if (i >= 0 && i <= last) continue;
-                    if (mode == 0) i = -1;
-                    else if (mode == 1) i = i < 0 ? -i : 2 * last - i;
-                    else i = i < 0 ? 0 : last;
+                    if (i >= 0 && i <= last)
+                        continue;
+                    if (mode == 0)
+                        i = -1;
+                    else if (mode == 1)
+                        i = i < 0 ? -i : 2 * last - i;
+                    else
+                        i = i < 0 ? 0 : last;
                 }
             }
         }
@@ -730,12 +809,16 @@ class Builder {
 
 const Kernels& lanes::kernels_of(Isa isa) {
 #if defined(__x86_64__)
-    if (isa == Isa::avx512) return avx512_kernels;
-    if (isa == Isa::avx2) return avx2_kernels;
+    if (isa == Isa::avx512)
+        return avx512_kernels;
+    if (isa == Isa::avx2)
+        return avx2_kernels;
 #endif
     return portable_kernels;
 }
 
-std::shared_ptr<Plan> compile_lanes(const Graph& graph, Isa isa) { return Builder(graph, isa).build(); }
+std::shared_ptr<Plan> compile_lanes(const Graph& graph, Isa isa) {
+    return Builder(graph, isa).build();
+}
 
 } // namespace latdyn

@@ -21,16 +21,30 @@ typedef int32_t I __attribute__((vector_size(W * 4)));
 
 // Memory aligned for a register only.
 typedef float FMemory __attribute__((vector_size(W * 4), may_alias));
-static inline F load(const float* p) { return *reinterpret_cast<const FMemory*>(p); }
-static inline void store(float* p, F v) { *reinterpret_cast<FMemory*>(p) = v; }
+static inline F load(const float* p) {
+    return *reinterpret_cast<const FMemory*>(p);
+}
+static inline void store(float* p, F v) {
+    *reinterpret_cast<FMemory*>(p) = v;
+}
 // x − 0 is x for every x, −0 included, so the compiler drops the subtraction.
-static inline F splat(float x) { return x - F{}; }
-static inline I splat(int32_t x) { return x - I{}; }
+static inline F splat(float x) {
+    return x - F{};
+}
+static inline I splat(int32_t x) {
+    return x - I{};
+}
 // The same bits under the other type: between vectors a cast means that.
-static inline I as_int(F v) { return (I)v; }
-static inline F as_float(I v) { return (F)v; }
+static inline I as_int(F v) {
+    return (I)v;
+}
+static inline F as_float(I v) {
+    return (F)v;
+}
 // Per lane: mask (all ones or zero) ? a : b.
-static inline F select(I mask, F a, F b) { return mask ? a : b; }
+static inline F select(I mask, F a, F b) {
+    return mask ? a : b;
+}
 // Comparisons of vectors give such masks: (a < b) is an I.
 
 } // namespace latdyn::LATDYN_ISA

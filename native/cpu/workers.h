@@ -17,8 +17,12 @@ namespace latdyn {
 class FlushDenormals {
   public:
 #if defined(__x86_64__)
-    FlushDenormals() : saved(_mm_getcsr()) { _mm_setcsr(saved | 0x8040); }
-    ~FlushDenormals() { _mm_setcsr(saved); }
+    FlushDenormals() : saved(_mm_getcsr()) {
+        _mm_setcsr(saved | 0x8040);
+    }
+    ~FlushDenormals() {
+        _mm_setcsr(saved);
+    }
 
   private:
     unsigned saved;
@@ -27,7 +31,9 @@ class FlushDenormals {
         asm volatile("mrs %0, fpcr" : "=r"(saved));
         asm volatile("msr fpcr, %0" ::"r"(saved | (1ull << 24)));
     }
-    ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved)); }
+    ~FlushDenormals() {
+        asm volatile("msr fpcr, %0" ::"r"(saved));
+    }
 
   private:
     unsigned long long saved;
@@ -43,15 +49,18 @@ inline void run_workers(int threads, const std::function<void(int)>& work) {
             work(index);
         } catch (...) {
             const std::lock_guard lock(mutex);
-            if (!failure) failure = std::current_exception();
+            if (!failure)
+                failure = std::current_exception();
         }
     };
     {
         std::vector<std::jthread> pool;
-        for (int i = 1; i < threads; i++) pool.emplace_back(guarded, i);
+        for (int i = 1; i < threads; i++)
+            pool.emplace_back(guarded, i);
         guarded(0);
     }
-    if (failure) std::rethrow_exception(failure);
+    if (failure)
+        std::rethrow_exception(failure);
 }
 
 } // namespace latdyn

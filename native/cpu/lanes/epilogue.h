@@ -1,6 +1,6 @@
 // What happens to a result before it is stored for good, and the two kinds of register kernels are written
-// for: F, one element of W rows, and float, one element of the one row of a tile of one. ReLU stays in the register; the others are
-// computed on the block just stored, which is still in L1.
+// for: F, one element of W rows, and float, one element of the one row of a tile of one. ReLU stays in the
+// register; the others are computed on the block just stored, which is still in L1.
 #pragma once
 
 #include "kernels.h"
@@ -8,55 +8,90 @@
 
 namespace latdyn::LATDYN_ISA {
 
-template <class R>
-constexpr ptrdiff_t lanes_of = sizeof(R) / sizeof(float);
+template <class R> constexpr ptrdiff_t lanes_of = sizeof(R) / sizeof(float);
 
-template <class R>
-static inline R read(const float* p) {
-    if constexpr (lanes_of<R> == 1) return *p;
-    else return load(p);
+template <class R> static inline R read(const float* p) {
+    if constexpr (lanes_of<R> == 1)
+        return *p;
+    else
+        return load(p);
 }
-static inline void write(float* p, F v) { store(p, v); }
-static inline void write(float* p, float v) { *p = v; }
-template <class R>
-static inline R broadcast(float x) {
-    if constexpr (lanes_of<R> == 1) return x;
-    else return splat(x);
+static inline void write(float* p, F v) {
+    store(p, v);
+}
+static inline void write(float* p, float v) {
+    *p = v;
+}
+template <class R> static inline R broadcast(float x) {
+    if constexpr (lanes_of<R> == 1)
+        return x;
+    else
+        return splat(x);
 }
 
 // Registers that hold `floats` floats: buffers of a tile of one row are rounded up to whole ones.
-static inline ptrdiff_t registers(ptrdiff_t floats) { return (floats + W - 1) / W; }
+static inline ptrdiff_t registers(ptrdiff_t floats) {
+    return (floats + W - 1) / W;
+}
 
 static inline float finish_in_register(float y, const Activation& activation) {
-    if (activation.kind == ActivationKind::relu) return y < 0 ? 0.0f : y;
+    if (activation.kind == ActivationKind::relu)
+        return y < 0 ? 0.0f : y;
     return y;
 }
 static inline F finish_in_register(F y, const Activation& activation) {
-    if (activation.kind == ActivationKind::relu) return activate<ActivationKind::relu>(y, y, y);
+    if (activation.kind == ActivationKind::relu)
+        return activate<ActivationKind::relu>(y, y, y);
     return y;
 }
 
 template <ActivationKind K>
-static inline void activate_all(const float* x, float* out, ptrdiff_t registers, const Activation& activation) {
+static inline void activate_all(const float* x, float* out, ptrdiff_t registers,
+                                const Activation& activation) {
     const F alpha = splat(activation.alpha), beta = splat(activation.beta);
-    for (ptrdiff_t i = 0; i < registers; i++) store(out + i * W, activate<K>(load(x + i * W), alpha, beta));
+    for (ptrdiff_t i = 0; i < registers; i++)
+        store(out + i * W, activate<K>(load(x + i * W), alpha, beta));
 }
 
 // `registers` vectors of x through the activation, into out (which may be x).
 static void activate_block(const float* x, float* out, ptrdiff_t registers, const Activation& activation) {
     switch (activation.kind) {
-    case ActivationKind::none: activate_all<ActivationKind::none>(x, out, registers, activation); break;
-    case ActivationKind::relu: activate_all<ActivationKind::relu>(x, out, registers, activation); break;
-    case ActivationKind::leaky_relu: activate_all<ActivationKind::leaky_relu>(x, out, registers, activation); break;
-    case ActivationKind::elu: activate_all<ActivationKind::elu>(x, out, registers, activation); break;
-    case ActivationKind::selu: activate_all<ActivationKind::selu>(x, out, registers, activation); break;
-    case ActivationKind::sigmoid: activate_all<ActivationKind::sigmoid>(x, out, registers, activation); break;
-    case ActivationKind::tanh: activate_all<ActivationKind::tanh>(x, out, registers, activation); break;
-    case ActivationKind::softplus: activate_all<ActivationKind::softplus>(x, out, registers, activation); break;
-    case ActivationKind::gelu: activate_all<ActivationKind::gelu>(x, out, registers, activation); break;
-    case ActivationKind::gelu_tanh: activate_all<ActivationKind::gelu_tanh>(x, out, registers, activation); break;
-    case ActivationKind::silu: activate_all<ActivationKind::silu>(x, out, registers, activation); break;
-    case ActivationKind::clip: activate_all<ActivationKind::clip>(x, out, registers, activation); break;
+    case ActivationKind::none:
+        activate_all<ActivationKind::none>(x, out, registers, activation);
+        break;
+    case ActivationKind::relu:
+        activate_all<ActivationKind::relu>(x, out, registers, activation);
+        break;
+    case ActivationKind::leaky_relu:
+        activate_all<ActivationKind::leaky_relu>(x, out, registers, activation);
+        break;
+    case ActivationKind::elu:
+        activate_all<ActivationKind::elu>(x, out, registers, activation);
+        break;
+    case ActivationKind::selu:
+        activate_all<ActivationKind::selu>(x, out, registers, activation);
+        break;
+    case ActivationKind::sigmoid:
+        activate_all<ActivationKind::sigmoid>(x, out, registers, activation);
+        break;
+    case ActivationKind::tanh:
+        activate_all<ActivationKind::tanh>(x, out, registers, activation);
+        break;
+    case ActivationKind::softplus:
+        activate_all<ActivationKind::softplus>(x, out, registers, activation);
+        break;
+    case ActivationKind::gelu:
+        activate_all<ActivationKind::gelu>(x, out, registers, activation);
+        break;
+    case ActivationKind::gelu_tanh:
+        activate_all<ActivationKind::gelu_tanh>(x, out, registers, activation);
+        break;
+    case ActivationKind::silu:
+        activate_all<ActivationKind::silu>(x, out, registers, activation);
+        break;
+    case ActivationKind::clip:
+        activate_all<ActivationKind::clip>(x, out, registers, activation);
+        break;
     }
 }
 

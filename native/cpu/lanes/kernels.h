@@ -34,8 +34,8 @@ struct Run {
 struct Block {
     int32_t channel;
     int32_t width;
-    int32_t x;       // added to every run's x: where this block's group of input channels begins
-    size_t weights;  // first float of its packed weights: [column][width]
+    int32_t x;      // added to every run's x: where this block's group of input channels begins
+    size_t weights; // first float of its packed weights: [column][width]
 };
 
 // out[position][channel] = activation(bias[channel] + Σ weight · x + residual): convolution, transposed
@@ -61,7 +61,7 @@ struct Gather {
 struct MatMul {
     const float* a;
     const float* b;
-    float* out; // [batch][m][n]
+    float* out;              // [batch][m][n]
     const int32_t* a_offset; // per batch
     const int32_t* b_offset;
     int32_t batch, m, inner, n;

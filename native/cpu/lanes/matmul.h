@@ -13,19 +13,22 @@ static inline void matmul_block(const lanes::MatMul& p, const float* a, const fl
         R acc[M][N] = {};
         for (ptrdiff_t i = 0; i < p.inner; i++) {
             R left[M], right[N];
-            for (int m = 0; m < M; m++) left[m] = read<R>(a + (m * p.a_row + i * p.a_column) * t + v);
-            for (int n = 0; n < N; n++) right[n] = read<R>(b + (i * p.b_row + n * p.b_column) * t + v);
             for (int m = 0; m < M; m++)
-                for (int n = 0; n < N; n++) acc[m][n] += left[m] * right[n];
+                left[m] = read<R>(a + (m * p.a_row + i * p.a_column) * t + v);
+            for (int n = 0; n < N; n++)
+                right[n] = read<R>(b + (i * p.b_row + n * p.b_column) * t + v);
+            for (int m = 0; m < M; m++)
+                for (int n = 0; n < N; n++)
+                    acc[m][n] += left[m] * right[n];
         }
         for (int m = 0; m < M; m++)
             for (int n = 0; n < N; n++)
-                write(out + (static_cast<ptrdiff_t>(m) * p.n + n) * t + v, finish_in_register(acc[m][n], p.activation));
+                write(out + (static_cast<ptrdiff_t>(m) * p.n + n) * t + v,
+                      finish_in_register(acc[m][n], p.activation));
     }
 }
 
-template <class R>
-static void matmul_with(const lanes::MatMul& p) {
+template <class R> static void matmul_with(const lanes::MatMul& p) {
     constexpr int S = LATDYN_REGISTERS >= 32 ? 4 : 2;
     const ptrdiff_t t = p.tile;
     for (ptrdiff_t batch = 0; batch < p.batch; batch++) {
@@ -38,22 +41,26 @@ static void matmul_with(const lanes::MatMul& p) {
             float* row = out + static_cast<ptrdiff_t>(m) * p.n * t;
             int n = 0;
             for (; n + S <= p.n; n += S)
-                matmul_block<R, S, S>(p, a_block, b + static_cast<ptrdiff_t>(n) * p.b_column * t, row + n * t);
+                matmul_block<R, S, S>(p, a_block, b + static_cast<ptrdiff_t>(n) * p.b_column * t,
+                                      row + n * t);
             for (; n < p.n; n++)
-                matmul_block<R, S, 1>(p, a_block, b + static_cast<ptrdiff_t>(n) * p.b_column * t, row + n * t);
+                matmul_block<R, S, 1>(p, a_block, b + static_cast<ptrdiff_t>(n) * p.b_column * t,
+                                      row + n * t);
         }
         for (; m < p.m; m++)
             for (int n = 0; n < p.n; n++)
                 matmul_block<R, 1, 1>(p, a + static_cast<ptrdiff_t>(m) * p.a_row * t,
-                                   b + static_cast<ptrdiff_t>(n) * p.b_column * t,
-                                   out + (static_cast<ptrdiff_t>(m) * p.n + n) * t);
+                                      b + static_cast<ptrdiff_t>(n) * p.b_column * t,
+                                      out + (static_cast<ptrdiff_t>(m) * p.n + n) * t);
     }
     finish_in_memory(p.out, registers(static_cast<ptrdiff_t>(p.batch) * p.m * p.n * t), p.activation);
 }
 
 static void matmul(const lanes::MatMul& p) {
-    if (p.tile == 1) matmul_with<float>(p);
-    else matmul_with<F>(p);
+    if (p.tile == 1)
+        matmul_with<float>(p);
+    else
+        matmul_with<F>(p);
 }
 
 } // namespace latdyn::LATDYN_ISA

@@ -12,18 +12,22 @@ static inline R sum_members(const int32_t* members, ptrdiff_t count, Term term) 
     for (ptrdiff_t begin = 0; begin < count; begin += 32) {
         const ptrdiff_t end = begin + 32 < count ? begin + 32 : count;
         R part = {};
-        for (ptrdiff_t i = begin; i < end; i++) part += term(members[i]);
+        for (ptrdiff_t i = begin; i < end; i++)
+            part += term(members[i]);
         total += part;
     }
     return total;
 }
 
 // A NaN wins over every number, wherever it stands in the window.
-static inline F larger(F y, F other) { return select((other > y) | (other != other), other, y); }
-static inline float larger(float y, float other) { return other > y || other != other ? other : y; }
+static inline F larger(F y, F other) {
+    return select((other > y) | (other != other), other, y);
+}
+static inline float larger(float y, float other) {
+    return other > y || other != other ? other : y;
+}
 
-template <class R>
-static void reduce_with(const lanes::Reduce& p) {
+template <class R> static void reduce_with(const lanes::Reduce& p) {
     const ptrdiff_t t = p.tile;
     for (ptrdiff_t e = 0; e < p.elements; e++) {
         const int32_t* members = p.members + p.begin[e];
@@ -36,7 +40,8 @@ static void reduce_with(const lanes::Reduce& p) {
                     broadcast<R>(p.scale[e]);
             } else {
                 y = read<R>(x + members[0] * t);
-                for (ptrdiff_t i = 1; i < count; i++) y = larger(y, read<R>(x + members[i] * t));
+                for (ptrdiff_t i = 1; i < count; i++)
+                    y = larger(y, read<R>(x + members[i] * t));
             }
             write(p.out + e * t + v, y);
         }
@@ -44,19 +49,23 @@ static void reduce_with(const lanes::Reduce& p) {
 }
 
 static void reduce(const lanes::Reduce& p) {
-    if (p.tile == 1) reduce_with<float>(p);
-    else reduce_with<F>(p);
+    if (p.tile == 1)
+        reduce_with<float>(p);
+    else
+        reduce_with<F>(p);
 }
 
-static inline float square_root(float x) { return __builtin_sqrtf(x); }
+static inline float square_root(float x) {
+    return __builtin_sqrtf(x);
+}
 static inline F square_root(F x) {
     F y = x;
-    for (int i = 0; i < W; i++) y[i] = __builtin_sqrtf(x[i]);
+    for (int i = 0; i < W; i++)
+        y[i] = __builtin_sqrtf(x[i]);
     return y;
 }
 
-template <class R>
-static void group_norm_with(const lanes::GroupNorm& p) {
+template <class R> static void group_norm_with(const lanes::GroupNorm& p) {
     const ptrdiff_t t = p.tile;
     const R count = broadcast<R>(static_cast<float>(p.per_group));
     for (ptrdiff_t g = 0; g < p.groups; g++) {
@@ -65,7 +74,8 @@ static void group_norm_with(const lanes::GroupNorm& p) {
         const float* bias = p.bias + g * p.per_group;
         for (ptrdiff_t v = 0; v < t; v += lanes_of<R>) {
             const float* x = p.x + v;
-            const R mean = sum_members<R>(members, p.per_group, [&](ptrdiff_t m) { return read<R>(x + m * t); }) / count;
+            const R mean =
+                sum_members<R>(members, p.per_group, [&](ptrdiff_t m) { return read<R>(x + m * t); }) / count;
             const R variance = sum_members<R>(members, p.per_group,
                                               [&](ptrdiff_t m) {
                                                   const R d = read<R>(x + m * t) - mean;
@@ -84,8 +94,10 @@ static void group_norm_with(const lanes::GroupNorm& p) {
 }
 
 static void group_norm(const lanes::GroupNorm& p) {
-    if (p.tile == 1) group_norm_with<float>(p);
-    else group_norm_with<F>(p);
+    if (p.tile == 1)
+        group_norm_with<float>(p);
+    else
+        group_norm_with<F>(p);
 }
 
 } // namespace latdyn::LATDYN_ISA

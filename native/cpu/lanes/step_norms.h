@@ -10,7 +10,9 @@ namespace latdyn::LATDYN_ISA {
 
 typedef double D __attribute__((vector_size(W * 8)));
 
-static inline D widen(F x) { return __builtin_convertvector(x, D); }
+static inline D widen(F x) {
+    return __builtin_convertvector(x, D);
+}
 
 static void step_norms(const lanes::StepNorms& p) {
     const ptrdiff_t t = p.tile;

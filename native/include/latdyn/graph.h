@@ -19,7 +19,8 @@ struct Value {
 
     int64_t elements() const {
         int64_t n = 1;
-        for (int64_t d : shape) n *= d;
+        for (int64_t d : shape)
+            n *= d;
         return n;
     }
 };
@@ -47,7 +48,8 @@ struct Graph {
     int input = -1;
     int output = -1;
 
-    // Throws Error where an index, a shape or an attribute does not fit: what comes from outside is not trusted.
+    // Throws Error where an index, a shape or an attribute does not fit: what comes from outside is not
+    // trusted.
     void validate() const;
     // 2 × multiply-adds of conv, convTranspose, linear and matmul for one row, padding taps included.
     double nominal_flops() const;

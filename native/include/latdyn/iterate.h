@@ -56,6 +56,7 @@ void iterate(const Plan& plan, const float* initial, int64_t rows, const Iterate
              const IterateOutput& output, JobCounters& counters);
 
 // output[i] = plan(input[i]) for every row, once.
-void apply(const Plan& plan, const float* input, int64_t rows, float* output, int threads, JobCounters& counters);
+void apply(const Plan& plan, const float* input, int64_t rows, float* output, int threads,
+           JobCounters& counters);
 
 } // namespace latdyn

@@ -1,0 +1,20 @@
+// Every function of the addon, one file for each room; see src/native.ts for the types.
+#pragma once
+
+#include <napi.h>
+
+namespace latdyn::addon {
+
+// plan_handle.cpp
+Napi::Value compile_graph(const Napi::CallbackInfo& info);
+// run_plan.cpp
+Napi::Value start_apply(const Napi::CallbackInfo& info);
+Napi::Value start_iterate(const Napi::CallbackInfo& info);
+// points.cpp
+Napi::Value make_noise(const Napi::CallbackInfo& info);
+Napi::Value start_deduplicate(const Napi::CallbackInfo& info);
+// machine.cpp
+Napi::Value cpu_info(const Napi::CallbackInfo& info);
+Napi::Value gemm_limit(const Napi::CallbackInfo& info);
+
+} // namespace latdyn::addon

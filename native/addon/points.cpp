@@ -1,0 +1,62 @@
+// Points by themselves: noise, and which of them are the same attractor.
+#include "arguments.h"
+#include "functions.h"
+#include "job.h"
+#include "latdyn/dedup.h"
+#include "latdyn/noise.h"
+
+#include <cmath>
+
+namespace latdyn::addon {
+
+Napi::Value make_noise(const Napi::CallbackInfo& info) {
+    return guarded(info, [&]() -> Napi::Value {
+        const int64_t seed = whole_argument(info, 0, "randomSeed", 0, largest_whole);
+        const int64_t first = whole_argument(info, 1, "firstRow", 0, largest_whole / 2);
+        const int64_t rows = whole_argument(info, 2, "rows", 0, 2147483647);
+        const int64_t columns = whole_argument(info, 3, "columns", 0, 2147483647);
+        const double scale =
+            info.Length() > 4 && info[4].IsNumber() ? info[4].As<Napi::Number>().DoubleValue() : NAN;
+        if (!std::isfinite(scale))
+            throw Error("scale should be a finite number");
+        auto out =
+            Napi::Float32Array::New(info.Env(), static_cast<size_t>(rows) * static_cast<size_t>(columns));
+        noise(static_cast<uint64_t>(seed), first, rows, columns, static_cast<float>(scale), out.Data());
+        return out;
+    });
+}
+
+Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] {
+        const int64_t columns = whole_argument(info, 1, "columns", 1, 2147483647);
+        auto points = std::make_shared<Rows>(rows_argument(info, 0, "points", columns));
+        const Napi::Object given = object_argument(info, 2, "options");
+        DedupOptions options;
+        options.rule = named<DedupRule>(given, "rule",
+                                        {{"greedy", DedupRule::greedy},
+                                         {"components", DedupRule::components},
+                                         {"euclidean", DedupRule::euclidean}})
+                           .value_or(DedupRule::greedy);
+        options.threshold = static_cast<float>(number(given, "threshold", "options"));
+        options.distance = static_cast<float>(not_negative(given, "distance"));
+        if (!(options.threshold >= -1 && options.threshold <= 1))
+            throw Error("options: \"threshold\" is a cosine, expected a number from -1 to 1");
+        options.threads = threads_of(given);
+
+        auto result = std::make_shared<DedupResult>();
+        JobSpec spec;
+        spec.total = points->count;
+        spec.work = [points, columns, options, result](JobCounters& counters) {
+            *result = dedup(points->data.data(), points->count, columns, options, &counters.abort);
+        };
+        spec.finish = [result](Napi::Env env) {
+            Napi::Object out = Napi::Object::New(env);
+            out["representatives"] = typed_array(env, result->representatives);
+            out["labels"] = typed_array(env, result->labels);
+            return out;
+        };
+        return start_job(info.Env(), std::move(spec));
+    });
+}
+
+} // namespace latdyn::addon
