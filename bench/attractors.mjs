@@ -12,14 +12,22 @@
  * iterations, all of which cost the same, and the total is extrapolated and marked so.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { nativeEngine } from "../dist/engines/native.js";
-import { loadAutoencoder } from "../dist/index.js";
+import { InputError, loadAutoencoder, writeSafetensors } from "../dist/index.js";
 import { native } from "../dist/native.js";
-import { describeMachine, median, modelPath, positive, root, table, trainingImages } from "./setting.mjs";
+import { describeMachine, findModel, median, positive, root, table, trainingImages } from "./setting.mjs";
 
 const GEMM_SIZE = 2048;
 const RULE = { tolerance: 1e-6, maxIterations: 3000, divergenceRatio: 1e4 };
@@ -41,11 +49,11 @@ export async function run(args) {
   });
   const threads = positive("threads", values.threads, availableParallelism());
   const points = positive("points", values.points, 2000);
-  const path = modelPath(values.model);
+  const { path, name } = findModel(values.model);
   const rounds = values.quick ? 2 : 5;
   const folder = mkdtempSync(join(tmpdir(), "latdyn-bench-"));
   try {
-    const record = { ...describeMachine(), model: basename(path), threads, rule: RULE };
+    const record = { ...describeMachine(), model: name, threads, rule: RULE };
     console.log(
       `${record.model} on ${record.machine.cpu}, ${threads} threads, ${record.machine.isa}; ${record.date}`,
     );
@@ -58,7 +66,9 @@ export async function run(args) {
       `\nextraction: the first ${images.count} MNIST training images, tolerance 1e-6, at most 3000 iterations`,
     );
     const runs = Array.from({ length: values.quick ? 1 : 2 }, ours);
-    record.peers = values["no-peers"] ? [] : measurePeers({ path, threads, folder, runs, ours, ...values });
+    record.peers = values["no-peers"]
+      ? []
+      : await measurePeers({ path, threads, folder, runs, ours, ...values });
     record.extraction = { points: images.count, ...summarize(runs) };
     printExtraction(record);
     const file = values.json ?? join(root, "bench", "results", `local-attractors-${record.model}.json`);
@@ -176,7 +186,7 @@ function summarize(runs) {
 
 const PEER_MODES = ["tuned", "careful-divergence", "careful", "plain"];
 
-function measurePeers({ path, threads, folder, runs, ours, quick, full }) {
+async function measurePeers({ path, threads, folder, runs, ours, quick, full }) {
   const python = process.env.LATDYN_PYTHON ?? "/usr/bin/python3";
   const found = spawnSync(python, ["-c", "import numpy, torch"], { stdio: "ignore" }).status === 0;
   if (!found) {
@@ -185,12 +195,7 @@ function measurePeers({ path, threads, folder, runs, ours, quick, full }) {
     );
     return [];
   }
-  if (!["config.json", "model.safetensors"].every((file) => existsSync(join(path, file)))) {
-    console.log(
-      "peers: skipped, torch_loop.py reads config.json and model.safetensors, which this model is without",
-    );
-    return [];
-  }
+  const weights = await torchFolder(path, folder);
   const own = readResults(join(folder, "ours"), runs[0].k);
   const peers = [];
   for (const mode of PEER_MODES) {
@@ -199,7 +204,16 @@ function measurePeers({ path, threads, folder, runs, ours, quick, full }) {
     process.stderr.write(`PyTorch, ${mode} …\n`);
     const peer = runJson(`torch_loop.py ${mode}`, python, [
       join(root, "bench", "peers", "torch_loop.py"),
-      ...["--model", path, "--initial", join(folder, "ours.initial"), "--mode", mode, "--results", results],
+      ...[
+        "--model",
+        weights,
+        "--initial",
+        join(folder, "ours.initial"),
+        "--mode",
+        mode,
+        "--results",
+        results,
+      ],
       ...["--tolerance", String(RULE.tolerance), "--max-iterations", String(RULE.maxIterations)],
       ...["--divergence-ratio", String(RULE.divergenceRatio), "--threads", String(threads)],
       ...[
@@ -226,6 +240,40 @@ function measurePeers({ path, threads, folder, runs, ours, quick, full }) {
     runs.push(ours());
   }
   return peers;
+}
+
+/** Where PyTorch's Sequential has its layers with weights, in the autoencoder of the MNIST models. */
+const TORCH_LAYERS = { encoder: [0, 2, 4, 6, 9], decoder: [0, 3, 5, 7, 9] };
+
+/**
+ * A folder that torch_loop.py can read: the model's own where it has model.safetensors, else one made of its
+ * graphs' weights. Throws InputError for any other architecture.
+ */
+async function torchFolder(path, folder) {
+  if (existsSync(join(path, "model.safetensors"))) return path;
+  const tensors = {};
+  const model = await loadAutoencoder(path);
+  for (const [part, layers] of Object.entries(TORCH_LAYERS)) {
+    const graph = model[part];
+    const nodes = graph?.nodes.filter(({ op }) => ["conv", "convTranspose", "linear"].includes(op)) ?? [];
+    if (nodes.length !== layers.length) {
+      throw new InputError(
+        `${path}: not the MNIST autoencoder that torch_loop.py builds; --no-peers leaves it out`,
+      );
+    }
+    nodes.forEach(({ inputs: [, weight, bias] }, i) => {
+      for (const [name, id] of Object.entries({ weight, bias })) {
+        const { shape, constant } = graph.values[id];
+        tensors[`${part}.${layers[i]}.${name}`] = { dtype: "F32", shape: [...shape], data: constant };
+      }
+    });
+  }
+  await model[Symbol.asyncDispose]();
+  const made = join(folder, "model");
+  mkdirSync(made);
+  await writeSafetensors(join(made, "model.safetensors"), tensors);
+  copyFileSync(join(path, "config.json"), join(made, "config.json"));
+  return made;
 }
 
 function readResults(prefix, k) {

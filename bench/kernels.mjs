@@ -5,7 +5,7 @@ import benny from "benny";
 import { nativeEngine } from "../dist/engines/native.js";
 import { loadAutoencoder } from "../dist/index.js";
 import { native } from "../dist/native.js";
-import { modelPath, positive } from "./setting.mjs";
+import { findModel, positive } from "./setting.mjs";
 
 export async function run(args) {
   const { values } = parseArgs({
@@ -13,7 +13,7 @@ export async function run(args) {
     options: { model: { type: "string", default: "k16" }, threads: { type: "string" } },
   });
   const threads = positive("threads", values.threads, availableParallelism());
-  const model = await loadAutoencoder(modelPath(values.model));
+  const model = await loadAutoencoder(findModel(values.model).path);
   const k = model.latentDimension;
   const { noise, deduplicate } = native();
 

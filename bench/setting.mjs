@@ -1,7 +1,7 @@
 /** What every suite needs to know: which model, which images, what machine. */
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../dist/errors.js";
 import { native } from "../dist/native.js";
@@ -11,20 +11,23 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 const shared = process.env.LATDYN_SHARED ?? join(root, "..", "shared");
 const example = join(root, "examples", "mnist");
 
-/** `k2`, `k16`, `k128`, or the path of a model. */
-export function modelPath(name) {
-  if (!/^k\d+$/.test(name)) return name;
+/**
+ * A model's path and what to call it: `k2`, `k16`, `k128` are the MNIST autoencoders of that latent dimension
+ * (k16 is in every clone), anything else is a path.
+ */
+export function findModel(name) {
+  if (!/^k\d+$/.test(name)) return { path: name, name: basename(name) };
   const folder = `mnist-conv-${name}`;
-  const found = [join(shared, "models", folder), join(example, folder)].find(existsSync);
-  if (found === undefined) throw new InputError(`there is no model ${folder} here: give the path of one`);
-  return found;
+  const path = [join(shared, "models", folder), join(example, folder)].find(existsSync);
+  if (path === undefined) throw new InputError(`there is no model ${folder} here: give the path of one`);
+  return { path, name: folder };
 }
 
 /** MNIST training images: all of them where they are at hand, else the first 1,000, which every clone has. */
 export function trainingImages(wanted) {
   const full = join(shared, "data", "mnist", "train-images-idx3-ubyte.gz");
   if (existsSync(full)) return { path: full, count: wanted };
-  return { path: join(example, "train-1000-images-idx3-ubyte.gz"), count: Math.min(wanted, 1000) };
+  return { path: join(example, "train-images-1000.idx3-ubyte.gz"), count: Math.min(wanted, 1000) };
 }
 
 export function describeMachine() {
