@@ -12,7 +12,7 @@ import { AbortedError } from "../errors.js";
 import { takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
-import { type AttractorPictures, attractorReport } from "../report/attractorReport.js";
+import type { AttractorPictures } from "../report/attractorReport.js";
 import { imageShape } from "../report/images.js";
 import { packageVersion } from "../version.js";
 import { checkRunFolder, writeRun } from "./run.js";
@@ -88,6 +88,8 @@ export async function reportOn(run: AttractorRun, model: Autoencoder, call: Call
   if (imageShape(shape) !== null) {
     for (const set of run.sets) pictures[set.name] = await picturesOf(set, model, call);
   }
+  // Loaded when it is needed: the charting libraries take longer to load than many a run takes.
+  const { attractorReport } = await import("../report/attractorReport.js");
   return attractorReport({ run, imageShape: shape, pictures, version: packageVersion() });
 }
 

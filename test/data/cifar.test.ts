@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, it } from "vitest";
 import { readCifar } from "../../src/data/cifar.js";
-import { temporaryFolder } from "../support/folder.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const records = Buffer.alloc(3 * 3073);
 for (let i = 0; i < records.length; i++) records[i] = i % 251;

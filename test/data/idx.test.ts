@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { expect, it } from "vitest";
 import { readIdx } from "../../src/data/idx.js";
 import { InputError } from "../../src/errors.js";
-import { temporaryFolder } from "../support/folder.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 function idx(type: number, dimensions: number[], elements: Buffer): Buffer {
   const header = Buffer.alloc(4 + 4 * dimensions.length);

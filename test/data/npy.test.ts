@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { readNpy, readNpyArray, writeNpy } from "../../src/data/npy.js";
 import { InputError } from "../../src/errors.js";
-import { temporaryFolder } from "../support/folder.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 function npy(header: string, data: Uint8Array, version = 1): Buffer {
   const size = Buffer.alloc(version === 1 ? 2 : 4);

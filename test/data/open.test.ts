@@ -7,7 +7,7 @@ import { writeNpy } from "../../src/data/npy.js";
 import { openData } from "../../src/data/open.js";
 import { writeSafetensors } from "../../src/data/safetensors.js";
 import { InputError } from "../../src/errors.js";
-import { temporaryFolder } from "../support/folder.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 it("picks the reader by content, and by name where content cannot tell", async () => {
   const folder = temporaryFolder();

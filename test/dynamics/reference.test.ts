@@ -1,4 +1,5 @@
 /** Against an independent float64 implementation: endpoints, iterations, statuses, similarity, trajectories. */
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { similarity } from "../../src/analysis/similarity.js";
 import { openData } from "../../src/data/open.js";
@@ -102,10 +103,8 @@ describe.skipIf(!hasShared).each(["mnist-conv-k2", "mnist-conv-k16", "mnist-conv
         const rows = status.flatMap((code, i) => (code === STATUS.converged ? [i] : []));
         return takeRows(rowsOf(expected, `${set}.f64.fixed_points`), rows);
       };
-      const { default: summary } = (await import(sharedPath("reference", `${name}.json`), {
-        with: { type: "json" },
-      })) as {
-        default: { chamfer: { cosine: number; euclidean: number } };
+      const summary = JSON.parse(readFileSync(sharedPath("reference", `${name}.json`), "utf8")) as {
+        chamfer: { cosine: number; euclidean: number };
       };
       const found = await similarity(converged("train"), converged("noise"));
       expect(found?.cosine.value).toBeCloseTo(summary.chamfer.cosine, 5);

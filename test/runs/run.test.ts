@@ -16,8 +16,8 @@ import { findAttractors } from "../../src/dynamics/attractors.js";
 import { noise } from "../../src/dynamics/points.js";
 import { InputError } from "../../src/errors.js";
 import { checkRunFolder, readRun, writeRun } from "../../src/runs/run.js";
-import { temporaryFolder } from "../support/folder.js";
 import { flat, scaling } from "../support/maps.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const one = await findAttractors(flat("flat", [1, 2, 3]), { from: { noise: noise(20) } });
 const two = await findAttractors(scaling("halving", 2, 0.5), {
