@@ -8,7 +8,7 @@
 // cannot win, and every other one is scored in double, in ascending order. ε: with u = 2⁻²⁴, rounding the two
 // unit vectors to float changes their product by at most (2u + u²)·Σ|xᵢyᵢ|, and summing n-fold rounded
 // products adds at most n·u/(1 − n·u)·Σ|xᵢyᵢ|; Σ|xᵢyᵢ| <= 1 (Cauchy–Schwarz). n is dedup_depth(k), at most
-// 258 + k/256. Comparing in float costs another 2u. So ε = (n + 6)·u/(1 − n·u), with a hundredth on top for
+// 257 + k/256. Comparing in float costs another 2u. So ε = (n + 6)·u/(1 − n·u), with a hundredth on top for
 // what is smaller still: roundings in double, and elements below 1e-38 of their vector's length.
 // (Higham, "Accuracy and Stability of Numerical Algorithms", chapter 3.)
 //
@@ -39,10 +39,12 @@ using Rows = std::span<const int32_t>;
 
 // Rows a worker takes at a time (a multiple of every kernel's tile) and right-hand rows it scores at a time
 // (a multiple of every kernel's panel): 96 KiB of scores, which stay in L2.
-constexpr int64_t chunk = 48;
-constexpr int64_t group = 512;
+constexpr int64_t chunk = 96;
+constexpr int64_t group = 256;
 constexpr int64_t smallest_block = 256;
 constexpr int64_t largest_block = 2048;
+// Where many threads share a block's chunks; its scores take 64 MiB then.
+constexpr int64_t largest_shared_block = 4096;
 
 int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
@@ -80,13 +82,14 @@ class Team {
             scores.push_back(aligned_floats(chunk * group));
     }
 
+    int64_t size() const { return static_cast<int64_t>(scores.size()); }
     bool aborted() const { return abort != nullptr && abort->load(std::memory_order_relaxed); }
 
     // Runs work(task, scores) for every task; `scores` [chunk, group] belongs to the thread. False where
     // aborted.
     bool run(int64_t tasks, const std::function<void(int64_t, float*)>& work) {
         std::atomic<int64_t> next = 0;
-        const int64_t threads = std::clamp<int64_t>(tasks, 1, static_cast<int64_t>(scores.size()));
+        const int64_t threads = std::clamp<int64_t>(tasks, 1, size());
         run_workers(static_cast<int>(threads), [&](int worker) {
             for (int64_t task = next++; task < tasks && !aborted(); task = next++)
                 work(task, scores[worker].get());
@@ -263,6 +266,7 @@ class GreedyPass {
         result.labels.assign(all.size(), -1);
         result.scores.assign(all.size(), rule.limit);
         const int64_t total = static_cast<int64_t>(all.size());
+        const int64_t largest = std::clamp(team.size() * 256, largest_block, largest_shared_block);
         int64_t size = smallest_block;
         for (int64_t begin = 0; begin < total;) {
             const int64_t count = std::min(size, total - begin);
@@ -274,7 +278,7 @@ class GreedyPass {
             // Scoring a block's rows among themselves is wasted where they join one another: large blocks
             // only where few rows are left over, or where the kept ones cost more anyway.
             const bool grow = 4 * fresh.size() <= count || kept.size() >= 2 * count;
-            size = std::clamp(grow ? 2 * size : size / 2, smallest_block, largest_block);
+            size = std::clamp(grow ? 2 * size : size / 2, smallest_block, largest);
         }
         result.representatives = std::move(kept.rows);
         return std::move(result);
