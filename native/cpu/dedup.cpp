@@ -1,7 +1,7 @@
 // Deduplication in blocks. Compile with -ffp-contract=off: a distance is to be the same on every machine.
 //
-// What decides is the score of a pair in double: the cosine x·y / √(|x|²·|y|²), or minus the distance |x −
-// y|. A row joins the representative of the highest score above the rule's limit, the first of equals.
+// What decides is the score of a pair in double: the cosine x·y / √(|x|²·|y|²), or the distance, negative.
+// A row joins the representative of the highest score above the rule's limit, the first of equals.
 //
 // A fast float product of unit vectors finds the few pairs whose score has to be computed. It is off by at
 // most ε, so a representative whose float cosine + ε does not reach the best score so far (or the limit)

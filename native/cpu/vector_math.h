@@ -108,8 +108,8 @@ static inline F softplus_(F x) {
 }
 
 // x·Φ(x), Φ the normal distribution's, as max(x, 0) − |x|·Φ(−|x|): no difference of near-equal numbers in
-// either tail. Φ(−a) = exp(−a²/2)·M(a), M(a) = ½·erfcx(a/√2), and M is close to a polynomial in t = 1 / (1 +
-// 0.35·a).
+// either tail. Φ(−a) = exp(−a²/2)·M(a) with M(a) = ½·erfcx(a/√2), which is close to a polynomial in t,
+// t = 1 / (1 + 0.35·a).
 static inline F gelu_(F x) {
     // Φ(−14.5) is 0 in float.
     const F magnitude = abs_(x);

@@ -133,9 +133,25 @@ void zeros() {
     CHECK(negative(activate<ActivationKind::none>(minus, none, none)), "identity(-0) = %g", y[0]);
 }
 
+// Whether the processor has the instructions this was compiled for.
+bool runs_here() {
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
 } // namespace
 
 int main() {
+    if (!runs_here()) {
+        std::printf("vector_math: skipped: this processor has no registers of %d lanes\n", W);
+        return 0;
+    }
     std::printf("%d lanes\n", W);
     using enum ActivationKind;
     const double all = 0, no = -1;
