@@ -9,12 +9,18 @@
 
 namespace latdyn::addon {
 
+// Elements that a Float32Array may have: 2^32 bytes and more fail in some versions of V8.
+constexpr int64_t largest_array = (int64_t{1} << 30) - 1;
+
 Napi::Value make_noise(const Napi::CallbackInfo& info) {
     return guarded(info, [&]() -> Napi::Value {
         const int64_t seed = whole_argument(info, 0, "randomSeed", 0, largest_whole);
         const int64_t first = whole_argument(info, 1, "firstRow", 0, largest_whole / 2);
         const int64_t rows = whole_argument(info, 2, "rows", 0, 2147483647);
         const int64_t columns = whole_argument(info, 3, "columns", 0, 2147483647);
+        if (rows * columns > largest_array)
+            throw Error("noise of " + std::to_string(rows) + " rows of " + std::to_string(columns) +
+                        " is more than one array holds (" + std::to_string(largest_array) + " elements)");
         const double scale =
             info.Length() > 4 && info[4].IsNumber() ? info[4].As<Napi::Number>().DoubleValue() : NAN;
         if (!std::isfinite(scale))
@@ -37,8 +43,8 @@ Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
                                          {"components", DedupRule::components},
                                          {"euclidean", DedupRule::euclidean}})
                            .value_or(DedupRule::greedy);
-        options.threshold = static_cast<float>(number(given, "threshold", "options"));
-        options.distance = static_cast<float>(not_negative(given, "distance"));
+        options.threshold = number(given, "threshold", "options");
+        options.distance = not_negative(given, "distance");
         if (!(options.threshold >= -1 && options.threshold <= 1))
             throw Error("options: \"threshold\" is a cosine, expected a number from -1 to 1");
         options.threads = threads_of(given);

@@ -12,9 +12,9 @@ enum class DedupRule { greedy, components, euclidean };
 struct DedupOptions {
     DedupRule rule = DedupRule::greedy;
     // Two rows are equal where their cosine is strictly above this (greedy, components).
-    float threshold = 0.99f;
+    double threshold = 0.99;
     // Two rows are equal where their distance is strictly below this (euclidean).
-    float distance = 0;
+    double distance = 0;
     int threads = 1;
 };
 
