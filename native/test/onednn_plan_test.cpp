@@ -334,7 +334,8 @@ std::string describe(const Graph& graph) {
             for (double v : list)
                 text << ' ' << v;
         }
-        text << " activation " << static_cast<int>(n.activation.kind) << (n.residual >= 0 ? " residual; " : "; ");
+        text << " activation " << static_cast<int>(n.activation.kind)
+             << (n.residual >= 0 ? " residual; " : "; ");
     }
     return text.str();
 }
@@ -450,7 +451,7 @@ void add_convolution(Builder& b, int x, const Convolution& c, bool transposed, b
 }
 
 void test_convolutions() {
-    for (int seed = 0; seed < 400; ++seed) {
+    for (int seed = 0; seed < 240; ++seed) {
         generator.seed(seed);
         const bool transposed = seed % 2 == 1;
         Convolution c;
@@ -547,7 +548,7 @@ void test_products() {
 }
 
 void test_arithmetic() {
-    for (int seed = 0; seed < 400; ++seed) {
+    for (int seed = 0; seed < 240; ++seed) {
         generator.seed(seed);
         Builder b;
         const char* op = std::vector<const char*>{"add", "sub", "mul", "div"}[seed % 4];
@@ -624,7 +625,7 @@ void test_activations() {
 }
 
 void test_normalization() {
-    for (int seed = 0; seed < 150; ++seed) {
+    for (int seed = 0; seed < 100; ++seed) {
         generator.seed(seed);
         const int64_t groups = pick({1, 2, 4, 5, 8}), c = groups * pick({1, 3, 4, 8, 16, 64});
         Builder b;
@@ -661,7 +662,7 @@ void test_normalization() {
 }
 
 void test_movement() {
-    for (int seed = 0; seed < 150; ++seed) {
+    for (int seed = 0; seed < 100; ++seed) {
         generator.seed(seed);
         Builder b;
         const Shape s = image(channels());
@@ -673,7 +674,7 @@ void test_movement() {
             mix(b, y, channels());
         check("resizeNearest", b.graph);
     }
-    for (int seed = 0; seed < 300; ++seed) {
+    for (int seed = 0; seed < 160; ++seed) {
         generator.seed(seed);
         Builder b;
         const Shape s = image(channels());
@@ -724,7 +725,7 @@ void test_movement() {
         b.node("reduceMean", {x}, between(0, 1) ? kept : dropped, {{"axes", axes}});
         check("reduceMean", b.graph);
     }
-    for (int seed = 0; seed < 150; ++seed) {
+    for (int seed = 0; seed < 100; ++seed) {
         generator.seed(seed);
         Builder b;
         const Shape s = image(channels());
@@ -745,7 +746,7 @@ void test_movement() {
             {{"before", before}, {"after", after}, {"mode", {static_cast<double>(mode)}}, {"value", {0.3}}});
         check("pad", b.graph);
     }
-    for (int seed = 0; seed < 150; ++seed) {
+    for (int seed = 0; seed < 100; ++seed) {
         generator.seed(seed);
         Builder b;
         Shape s;
@@ -767,7 +768,7 @@ void test_movement() {
             b.node("reshape", {y}, {count(s)});
         check("transpose", b.graph);
     }
-    for (int seed = 0; seed < 150; ++seed) {
+    for (int seed = 0; seed < 100; ++seed) {
         generator.seed(seed);
         Builder b;
         const Shape s = image(channels());
@@ -840,6 +841,14 @@ void test_wiring() {
         b.node("conv", {y, w}, {16, 8, 8}, a, {}, b.graph.output);
         b.graph.output = y;
         check("residual is the input", b.graph);
+    }
+    {
+        // What the convolution reads is its residual too, for the last time.
+        Builder b;
+        const int x = mix(b, b.input({64, 8, 8}), 64);
+        b.node("conv", {x, b.constant({64, 64, 5, 5}, 0.02f)}, {64, 8, 8},
+               {{"strides", {1, 1}}, {"pads", {2, 2, 2, 2}}, {"dilations", {1, 1}}, {"groups", {1}}}, {}, x);
+        check("residual is the convolution's input", b.graph);
     }
     {
         // A reshape names the memory of a residual, and is read after it.
@@ -981,7 +990,7 @@ void test_nan() {
     auto all = activations();
     all.push_back({});
     for (const Activation& f : all)
-        for (int64_t c : {1, 3, 16, 20, 64})
+        for (int64_t c : {3, 20, 64})
             for (bool residual : {false, true}) {
                 generator.seed(c);
                 {
