@@ -263,6 +263,7 @@ function poolShape(
     const floor = windowPositions(n, options);
     const ceil = windowPositions(n, { ...options, ceil: true });
     const chosen = declared.length === 3 && declared[axis + 1] === ceil ? ceil : floor;
+    if (chosen > maximumElements) fail(`has ${chosen} windows along an axis of ${n}`);
     if (chosen < 1) fail(`a kernel of ${formatShape(node.kernel)} is larger than its padded input`);
     for (let position = 0; position < chosen; position++) {
       const start = position * options.stride - options.before;

@@ -87,7 +87,8 @@ export function onnxModel(model: ModelToWrite): Uint8Array {
       })),
     },
   };
-  return modelType.encode(modelType.fromObject(message)).finish();
+  // A plain array: slice() of a Buffer would share its bytes.
+  return Uint8Array.from(modelType.encode(modelType.fromObject(message)).finish());
 }
 
 function attribute(name: string, value: AttributeToWrite) {

@@ -120,6 +120,7 @@ export function onnxNode(
       const operand = inputs[index];
       if (operand === undefined) return undefined;
       if (operand.kind === "row") return unsupported(`has a ${what} that is computed from the input`);
+      if (operand.data.length === 0) return fail(`has an empty ${what}`);
       const data = numbersOf(operand);
       if (data === undefined) return mixesRows(`has a ${what} that holds the batch size`);
       return { dims: operand.dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };

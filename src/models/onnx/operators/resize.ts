@@ -1,4 +1,5 @@
 import { formatShape } from "../../../graph/graph.js";
+import { maximumElements } from "../../../graph/shapes.js";
 import type { OnnxNode, Operator } from "../node.js";
 import { numbersOf } from "../operand.js";
 import { fromImage, imageOf } from "./windows.js";
@@ -89,6 +90,7 @@ function checkRule(node: OnnxNode, size: number, scale: number) {
   const transformation = node.string("coordinate_transformation_mode", "half_pixel");
   const rounding = node.string("nearest_mode", "round_prefer_floor");
   const length = size * scale;
+  if (length > maximumElements) return node.fail(`enlarges an axis of ${size} to ${length}`);
   const place = placeOf(transformation, size, length);
   const round = roundings[rounding];
   const rule = `with ${transformation} coordinates and ${rounding}`;
