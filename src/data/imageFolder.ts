@@ -122,14 +122,17 @@ function toPlanes(samples: Uint8Array, channels: number, width: number, height: 
 }
 
 /** What is used of the optional package sharp. */
-type Sharp = (input: Uint8Array) => {
+interface SharpImage {
+  metadata(): Promise<{ space?: string }>;
+  toColourspace(space: string): SharpImage;
   raw(): {
     toBuffer(options: { resolveWithObject: true }): Promise<{
       data: Uint8Array;
       info: { width: number; height: number; channels: number };
     }>;
   };
-};
+}
+type Sharp = (input: Uint8Array) => SharpImage;
 
 async function decodeWithSharp(bytes: Uint8Array, path: string): Promise<DataRow> {
   // In a variable, because the package is optional and its types are not there to be resolved.
@@ -144,7 +147,10 @@ async function decodeWithSharp(bytes: Uint8Array, path: string): Promise<DataRow
     );
   }
   try {
-    const { data, info } = await sharp(bytes).raw().toBuffer({ resolveWithObject: true });
+    const { space } = await sharp(bytes).metadata();
+    // Raw samples are RGB unless told otherwise, also of a grey picture.
+    const image = sharp(bytes).toColourspace(space === "b-w" ? "b-w" : "srgb");
+    const { data, info } = await image.raw().toBuffer({ resolveWithObject: true });
     return toPlanes(data, info.channels, info.width, info.height);
   } catch (error) {
     throw new InputError(`${path}: cannot be decoded (${(error as Error).message})`, { cause: error });
