@@ -4,13 +4,8 @@
 // A row joins the representative of the highest score above the rule's limit, the first of equals.
 //
 // A fast float product of unit vectors finds the few pairs whose score has to be computed. It is off by at
-// most ε, so a representative whose float cosine + ε does not reach the best score so far (or the limit)
-// cannot win, and every other one is scored in double, in ascending order. ε: with u = 2⁻²⁴, rounding the two
-// unit vectors to float changes their product by at most (2u + u²)·Σ|xᵢyᵢ|, and summing n-fold rounded
-// products adds at most n·u/(1 − n·u)·Σ|xᵢyᵢ|; Σ|xᵢyᵢ| <= 1 (Cauchy–Schwarz). n is dedup_depth(k), at most
-// 257 + k/256. Comparing in float costs another 2u. So ε = (n + 6)·u/(1 − n·u), with a hundredth on top for
-// what is smaller still: roundings in double, and elements below 1e-38 of their vector's length.
-// (Higham, "Accuracy and Stability of Numerical Algorithms", chapter 3.)
+// most ε = cosine_error(k), so a representative whose float cosine + ε does not reach the best score so far
+// (or the limit) cannot win, and every other one is scored in double, in ascending order.
 //
 // A block of rows meets the representatives there are (product, then scores), then the rows of the block that
 // found none (the only ones that can become new representatives), and last, in row order, those of them that
@@ -21,7 +16,8 @@
 #include "dedup_with.h"
 #include "latdyn/error.h"
 #include "memory.h"
-#include "workers.h"
+#include "product.h"
+#include "rows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,13 +25,17 @@
 #include <limits>
 #include <numeric>
 #include <span>
-#include <string>
 
 namespace latdyn {
 
 namespace {
 
 using Rows = std::span<const int32_t>;
+
+struct Kernels {
+    const ProductKernels& product;
+    const DedupKernels& scores;
+};
 
 // Rows a worker takes at a time (a multiple of every kernel's tile) and right-hand rows it scores at a time
 // (a multiple of every kernel's panel): 96 KiB of scores, which stay in L2.
@@ -45,34 +45,6 @@ constexpr int64_t smallest_block = 256;
 constexpr int64_t largest_block = 2048;
 // Where many threads share a block's chunks; its scores take 64 MiB then.
 constexpr int64_t largest_shared_block = 4096;
-
-int64_t round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
-
-// Eight sums side by side, in an order that no instruction set changes; the products of floats are exact.
-double dot(const float* x, const float* y, int64_t k) {
-    double sums[8] = {};
-    int64_t l = 0;
-    for (; l + 8 <= k; l += 8)
-        for (int i = 0; i < 8; i++)
-            sums[i] += double(x[l + i]) * double(y[l + i]);
-    for (int i = 0; l < k; l++, i++)
-        sums[i] += double(x[l]) * double(y[l]);
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
-
-double squared_distance(const float* x, const float* y, int64_t k) {
-    const auto square = [](double d) { return d * d; };
-    double sums[8] = {};
-    int64_t l = 0;
-    for (; l + 8 <= k; l += 8)
-        for (int i = 0; i < 8; i++)
-            sums[i] += square(double(x[l + i]) - double(y[l + i]));
-    for (int i = 0; l < k; l++, i++)
-        sums[i] += square(double(x[l]) - double(y[l]));
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
 
 // The threads of one call, and what each of them needs.
 class Team {
@@ -88,13 +60,8 @@ class Team {
     // Runs work(task, scores) for every task; `scores` [chunk, group] belongs to the thread. False where
     // aborted.
     bool run(int64_t tasks, const std::function<void(int64_t, float*)>& work) {
-        std::atomic<int64_t> next = 0;
-        const int64_t threads = std::clamp<int64_t>(tasks, 1, size());
-        run_workers(static_cast<int>(threads), [&](int worker) {
-            for (int64_t task = next++; task < tasks && !aborted(); task = next++)
-                work(task, scores[worker].get());
-        });
-        return !aborted();
+        return run_tasks(static_cast<int>(size()), tasks, abort,
+                         [&](int64_t task, int thread) { work(task, scores[thread].get()); });
     }
 
   private:
@@ -112,14 +79,10 @@ class Points {
         constexpr int64_t batch = 4096;
         team.run((rows + batch - 1) / batch, [&](int64_t task, float*) {
             const int64_t end = std::min(rows, (task + 1) * batch);
-            for (int64_t i = task * batch; i < end; i++)
-                squares[i] = dot(row(i), row(i), columns);
+            squared_lengths({data, rows, columns}, task * batch, end, squares.data());
         });
-        // Squares of floats do not overflow in double, so a sum that is not finite means an element is not.
-        for (int64_t i = 0; i < rows; i++)
-            if (!std::isfinite(squares[i]))
-                throw Error("row " + std::to_string(i) + " holds " + describe_bad_element(i) +
-                            ", expected finite numbers");
+        if (!team.aborted())
+            check_finite({data, rows, columns}, squares, "");
     }
 
     const float* row(int64_t i) const { return data + i * columns; }
@@ -134,29 +97,20 @@ class Points {
         return std::sqrt(squared_distance(row(i), row(j), columns));
     }
 
-    // Unit vectors in the layout of DedupKernels, groups [first, first + groups) of `which`, to `to`.
+    // Unit vectors in the layout of ProductKernels, groups [first, first + groups) of `which`, to `to`.
     void pack(Rows which, int64_t first, int64_t groups, int64_t width, float* to) const {
         std::fill_n(to, groups * width * columns, 0.0f);
         const int64_t end = std::min<int64_t>(static_cast<int64_t>(which.size()), (first + groups) * width);
         for (int64_t m = first * width; m < end; m++) {
             const float* x = row(which[m]);
             const double scale = zero(which[m]) ? 0 : 1 / norm(which[m]);
-            float* lane = to + (m / width - first) * width * columns + m % width;
-            for (int64_t l = 0; l < columns; l++)
-                lane[l * width] = static_cast<float>(x[l] * scale);
+            pack_row(x, columns, scale, to + (m / width - first) * width * columns, width, m % width);
         }
     }
 
   private:
     const float* const data;
     std::vector<double> squares;
-
-    std::string describe_bad_element(int64_t i) const {
-        for (int64_t l = 0; l < columns; l++)
-            if (!std::isfinite(row(i)[l]))
-                return (std::isnan(row(i)[l]) ? "NaN in column " : "infinity in column ") + std::to_string(l);
-        return "numbers too large to square";
-    }
 };
 
 // What makes one row join another.
@@ -167,7 +121,7 @@ class Rule {
     // Bound on the error of a float cosine.
     const double error;
 
-    Rule(const DedupOptions& options, const Points& points, const DedupKernels& kernels)
+    Rule(const DedupOptions& options, const Points& points, const Kernels& kernels)
         : limit(options.rule == DedupRule::euclidean ? -double(options.distance) : double(options.threshold)),
           error(cosine_error(points.columns)), points(points), kernels(kernels),
           euclidean(options.rule == DedupRule::euclidean) {}
@@ -185,18 +139,13 @@ class Rule {
     // From cosines of row i with rows of the given norms to float scores.
     void finish_scores(float* scores, int64_t count, int64_t i, const double* norms) const {
         if (euclidean)
-            kernels.distance_scores(scores, count, points.norm(i), norms, error);
+            kernels.scores.distance_scores(scores, count, points.norm(i), norms, error);
     }
 
   private:
     const Points& points;
-    const DedupKernels& kernels;
+    const Kernels& kernels;
     const bool euclidean;
-
-    static double cosine_error(int64_t k) {
-        const double u = 0x1p-24, n = static_cast<double>(dedup_depth(k));
-        return 1.01 * (n + 6) * u / (1 - n * u);
-    }
 };
 
 // Rows packed as right-hand factor, in order of arrival.
@@ -258,9 +207,9 @@ struct Greedy {
 
 class GreedyPass {
   public:
-    GreedyPass(const Points& points, const Rule& rule, const DedupKernels& kernels, Team& team)
-        : points(points), rule(rule), kernels(kernels), team(team), kept(points, kernels.panel),
-          fresh(points, kernels.panel) {}
+    GreedyPass(const Points& points, const Rule& rule, const Kernels& kernels, Team& team)
+        : points(points), rule(rule), kernels(kernels), team(team), kept(points, kernels.product.panel),
+          fresh(points, kernels.product.panel) {}
 
     Greedy run(Rows all) {
         result.labels.assign(all.size(), -1);
@@ -287,7 +236,7 @@ class GreedyPass {
   private:
     const Points& points;
     const Rule& rule;
-    const DedupKernels& kernels;
+    const Kernels& kernels;
     Team& team;
     // Representatives of earlier blocks; rows of this block that joined none of them.
     Panels kept, fresh;
@@ -310,10 +259,10 @@ class GreedyPass {
         const int64_t tasks = (count + chunk - 1) / chunk;
         float* packed = at_least(tiles, tiles_size, static_cast<size_t>(tasks * chunk * points.columns));
         const auto packed_chunk = [&](int64_t task) { return packed + task * chunk * points.columns; };
-        const int64_t chunk_tiles = chunk / kernels.tile;
+        const int64_t chunk_tiles = chunk / kernels.product.tile;
 
         if (!team.run(tasks, [&](int64_t task, float* scores) {
-                points.pack(block, task * chunk_tiles, chunk_tiles, kernels.tile, packed_chunk(task));
+                points.pack(block, task * chunk_tiles, chunk_tiles, kernels.product.tile, packed_chunk(task));
                 meet_kept(block, begin, task, packed_chunk(task), scores);
             }))
             return false;
@@ -337,8 +286,9 @@ class GreedyPass {
                 const int64_t before =
                     std::lower_bound(found_none.begin(), found_none.end(), end - 1) - found_none.begin();
                 float* to = scores + task * chunk * stride;
-                kernels.dots(packed_chunk(task), chunk_tiles, fresh.panel(0),
-                             round_up(before, kernels.panel) / kernels.panel, points.columns, to, stride);
+                kernels.product.dots(packed_chunk(task), chunk_tiles, fresh.panel(0),
+                                     round_up(before, kernels.product.panel) / kernels.product.panel,
+                                     points.columns, to, stride);
                 for (int64_t i = task * chunk; i < end; i++)
                     rule.finish_scores(to + (i - task * chunk) * stride, before, block[i],
                                        fresh.norms.data());
@@ -374,8 +324,10 @@ class GreedyPass {
         const int64_t end = std::min(static_cast<int64_t>(block.size()), (task + 1) * chunk);
         for (int64_t first = 0; first < kept.size(); first += group) {
             const int64_t width = std::min(group, kept.size() - first);
-            kernels.dots(packed, chunk / kernels.tile, kept.panel(first / kernels.panel),
-                         round_up(width, kernels.panel) / kernels.panel, points.columns, scores, group);
+            kernels.product.dots(packed, chunk / kernels.product.tile,
+                                 kept.panel(first / kernels.product.panel),
+                                 round_up(width, kernels.product.panel) / kernels.product.panel,
+                                 points.columns, scores, group);
             for (int64_t i = task * chunk; i < end; i++) {
                 float* row_scores = scores + (i - task * chunk) * group;
                 rule.finish_scores(row_scores, width, block[i], kept.norms.data() + first);
@@ -393,8 +345,8 @@ class GreedyPass {
     void improve(int64_t row, int64_t at, const float* scores, int64_t count, Label label, Rows candidates) {
         double& best = result.scores[at];
         float bound = rule.bound(best);
-        for (int64_t j = kernels.next_at_least(scores, 0, count, bound); j < count;
-             j = kernels.next_at_least(scores, j + 1, count, bound)) {
+        for (int64_t j = kernels.scores.next_at_least(scores, 0, count, bound); j < count;
+             j = kernels.scores.next_at_least(scores, j + 1, count, bound)) {
             if (label(j) < 0)
                 continue;
             const double score = rule.score(row, candidates[j]);
@@ -450,7 +402,7 @@ class Sets {
 // left, of which most are ruled out by the angle between the clusters.
 class ComponentsPass {
   public:
-    ComponentsPass(const Points& points, const Rule& rule, const DedupKernels& kernels, Team& team, Rows all,
+    ComponentsPass(const Points& points, const Rule& rule, const Kernels& kernels, Team& team, Rows all,
                    const Greedy& greedy)
         : points(points), rule(rule), kernels(kernels), team(team), greedy(greedy), sets(points.rows),
           radius(greedy.representatives.size(), 0.0), widest(angle(rule.limit)) {
@@ -473,7 +425,7 @@ class ComponentsPass {
     // False where aborted. After it, root(i) is the lowest row of row i's component.
     bool run() {
         const int64_t total = static_cast<int64_t>(sorted.size());
-        Panels right(points, kernels.panel);
+        Panels right(points, kernels.product.panel);
         for (int64_t first = 0; first < total; first += largest_block) {
             const int64_t width = std::min(largest_block, total - first);
             right.clear();
@@ -494,7 +446,7 @@ class ComponentsPass {
   private:
     const Points& points;
     const Rule& rule;
-    const DedupKernels& kernels;
+    const Kernels& kernels;
     Team& team;
     const Greedy& greedy;
     Sets sets;
@@ -509,7 +461,7 @@ class ComponentsPass {
     // One chunk of rows, from `begin` on, against the block packed in `right`, which starts at `first`.
     void meet(int64_t begin, int64_t first, const Panels& right, float* scores) {
         const int64_t end = std::min(begin + chunk, static_cast<int64_t>(sorted.size()));
-        const int64_t chunk_tiles = chunk / kernels.tile;
+        const int64_t chunk_tiles = chunk / kernels.product.tile;
         AlignedFloats packed;
         for (int64_t at = 0; at < right.size(); at += group) {
             const int64_t width = std::min(group, right.size() - at);
@@ -517,11 +469,12 @@ class ComponentsPass {
                 continue;
             if (!packed) {
                 packed = aligned_floats(static_cast<size_t>(chunk * points.columns));
-                points.pack(Rows(sorted).subspan(begin, end - begin), 0, chunk_tiles, kernels.tile,
+                points.pack(Rows(sorted).subspan(begin, end - begin), 0, chunk_tiles, kernels.product.tile,
                             packed.get());
             }
-            kernels.dots(packed.get(), chunk_tiles, right.panel(at / kernels.panel),
-                         round_up(width, kernels.panel) / kernels.panel, points.columns, scores, group);
+            kernels.product.dots(packed.get(), chunk_tiles, right.panel(at / kernels.product.panel),
+                                 round_up(width, kernels.product.panel) / kernels.product.panel,
+                                 points.columns, scores, group);
             for (int64_t i = begin; i < end; i++)
                 join_row(sorted[i], scores + (i - begin) * group, Rows(right.rows).subspan(at, width));
         }
@@ -531,8 +484,8 @@ class ComponentsPass {
         const int64_t count = static_cast<int64_t>(others.size());
         const float bound = rule.bound(rule.limit);
         const double certain = rule.limit + rule.error;
-        for (int64_t j = kernels.next_at_least(scores, 0, count, bound); j < count;
-             j = kernels.next_at_least(scores, j + 1, count, bound)) {
+        for (int64_t j = kernels.scores.next_at_least(scores, 0, count, bound); j < count;
+             j = kernels.scores.next_at_least(scores, j + 1, count, bound)) {
             if (sets.root(row) == sets.root(others[j]))
                 continue;
             if (scores[j] > certain || rule.score(row, others[j]) > rule.limit)
@@ -589,7 +542,7 @@ DedupResult dedup_with(Isa isa, const float* data, int64_t rows, int64_t columns
         throw Error("threshold is NaN, expected a number");
     if (!(options.distance >= 0))
         throw Error("distance is " + std::to_string(options.distance) + ", expected at least 0");
-    const DedupKernels& kernels = dedup_kernels_of(isa);
+    const Kernels kernels{product_kernels_of(isa), dedup_kernels_of(isa)};
     Team team(options.threads, abort);
     const Points points(data, rows, columns, team);
     if (team.aborted())
