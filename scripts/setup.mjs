@@ -90,12 +90,6 @@ function missingSystemPackages(ci) {
       purpose: "oneDNN, headers and library",
       found: hasHeader("dnnl.hpp", "oneapi/dnnl/dnnl.hpp"),
     },
-    {
-      // Debian's oneDNN is built with OpenCL and CMake wants its headers too, but the package only recommends them.
-      name: "ocl-icd-opencl-dev",
-      purpose: "OpenCL headers, which oneDNN's CMake files ask for",
-      found: findProgram("apt-get") === undefined || hasHeader("CL/cl.h"),
-    },
   ];
   const wanted = [
     { name: "clang-format", purpose: "the format check", found: findProgram("clang-format") !== undefined },

@@ -83,7 +83,6 @@ beforeEach(() => {
   write("tsconfig.json", "{}");
   write("tsconfig.build.json", "{}");
   write("include/dnnl.hpp", "");
-  write("include/CL/cl.h", "");
   for (const name of ["g++", "cmake", "make"]) program(name);
   writeLocks({ "node_modules/alpha": { version: "1.0.0", integrity: "sha512-a" } });
   pretendBuilt();
