@@ -8,7 +8,7 @@ export type { DataRow, Dataset } from "./data/dataset.js";
 export { readLatents } from "./data/latents.js";
 export { type NpyArray, readNpyArray, writeNpy } from "./data/npy.js";
 export { openData } from "./data/open.js";
-export { prepareInputs, toPixels } from "./data/preprocess.js";
+export { type Preprocessor, prepareInputs, toPixels } from "./data/preprocess.js";
 export { readSafetensors, writeSafetensors } from "./data/safetensors.js";
 // The method
 export { findAttractors } from "./dynamics/attractors.js";
@@ -34,7 +34,7 @@ export { elements, formatShape, type Graph, type Node, type Shape, type Value } 
 // Rows of numbers
 export { type Matrix, matrix, row, takeRows } from "./matrix.js";
 // Models
-export type { Autoencoder, Preprocessor } from "./models/autoencoder.js";
+export type { Autoencoder } from "./models/autoencoder.js";
 export { loadAutoencoder } from "./models/load.js";
 export type {
   CompileOptions,

@@ -154,9 +154,21 @@ export interface NativeAddon {
   ): NativeJob<IterateResult>;
   /** N(0, scale²) from Philox4x32-10 keyed by (randomSeed, row, column): [rows, columns], rows counted from firstRow. */
   noise(randomSeed: number, firstRow: number, rows: number, columns: number, scale: number): Float32Array;
-  deduplicate(points: Float32Array, columns: number, options: DeduplicateOptions): NativeJob<DeduplicateResult>;
+  deduplicate(
+    points: Float32Array,
+    columns: number,
+    options: DeduplicateOptions,
+  ): NativeJob<DeduplicateResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
+}
+
+/** Where the addon is looked for: LATDYN_ADDON, or the package's own build. */
+export function addonPath(): string {
+  return (
+    process.env.LATDYN_ADDON ??
+    fileURLToPath(new URL("../build/Release/latent_dynamics.node", import.meta.url))
+  );
 }
 
 let loaded: NativeAddon | undefined;
@@ -164,9 +176,11 @@ let loaded: NativeAddon | undefined;
 /** The addon. Throws LatdynError with the command to type where it has not been built. */
 export function native(): NativeAddon {
   if (loaded === undefined) {
-    const file = process.env.LATDYN_ADDON ?? fileURLToPath(new URL("../build/Release/latent_dynamics.node", import.meta.url));
+    const file = addonPath();
     if (!existsSync(file)) {
-      throw new LatdynError(`the native addon is not built (${file} is missing): run "npm run setup" in the package's folder`);
+      throw new LatdynError(
+        `the native addon is not built (${file} is missing): run "npm run setup" in the package's folder`,
+      );
     }
     loaded = createRequire(import.meta.url)(file) as NativeAddon;
   }

@@ -144,7 +144,7 @@ class Worker {
         }
         set_anchor(lane);
         slot.norm_limit = options.divergence_ratio * options.divergence_ratio * std::max(1.0, norm0);
-        slot.previous_residual = INFINITY;
+        slot.previous_residual = 0; // no rate yet: the first one comes out infinite
         const auto found = std::lower_bound(options.trace_rows.begin(), options.trace_rows.end(), row);
         if (found != options.trace_rows.end() && *found == row)
             slot.trace = &(*output.traces)[found - options.trace_rows.begin()];

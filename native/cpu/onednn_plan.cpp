@@ -485,19 +485,30 @@ class Compiler {
         }
         arguments.emplace_back(DNNL_ARG_DST, y);
         add_primitive(p.primitive, std::move(arguments), p.scratchpad);
-        if (!p.fused && node.residual >= 0) {
+        if (p.fused)
+            define_product(node, y);
+        else
+            finish_product(node, y);
+    }
+
+    // Residual and activation as steps of their own, then the node's value.
+    void finish_product(const Node& node, Tensor y) {
+        Activation left = node.activation;
+        if (node.residual >= 0) {
             const Tensor residual = product_form(node.residual, y.desc);
-            const bool at_once =
-                is_cheap(node.activation) && (!has_padding(y.desc) || plain::keeps_zero(node.activation));
-            const Activation f = at_once ? node.activation : Activation{};
+            const bool at_once = is_cheap(left) && (!has_padding(y.desc) || plain::keeps_zero(left));
+            const Activation f = at_once ? left : Activation{};
             add_loop({residual, y}, [f, n = stored_elements(y.desc)](float* const* t) {
                 plain::add_activate(f, t[0], t[1], n);
             });
-            if (!at_once)
-                y = activated(y, node.activation, true);
-        } else if (!p.fused) {
-            y = activated(y, node.activation, true);
+            if (at_once)
+                left = Activation{};
         }
+        define_product(node, activated(y, left, true));
+    }
+
+    // A product's axes may be folded.
+    void define_product(const Node& node, const Tensor& y) {
         define(node.output,
                y.desc.dims() == dims_of(node.output) ? y : view(y, row_major(dims_of(node.output))));
     }
@@ -588,6 +599,40 @@ class Compiler {
         }
         const Product p = choose(node, ways, !has_empty_windows);
         add_product(node, p, as(node.inputs[0], p.source), weights, bias);
+    }
+
+    // oneDNN knows no output padding of a whole stride or more.
+    static bool overhangs(const Node& node) {
+        const auto extra = node.ints("outputPadding"), strides = node.ints("strides");
+        return extra[0] >= strides[0] || extra[1] >= strides[1];
+    }
+
+    void lower_overhanging(const Node& node) {
+        const std::vector<int64_t>&x = shape(node.inputs[0]), &y = shape(node.output), &w = shape(node.inputs[1]);
+        const auto strides = node.ints("strides"), pads = node.ints("pads"), dilations = node.ints("dilations");
+        const plain::ConvTranspose loop{.channels = x[0],
+                                        .height = x[1],
+                                        .width = x[2],
+                                        .outputs = y[0],
+                                        .out_height = y[1],
+                                        .out_width = y[2],
+                                        .groups = node.integer("groups"),
+                                        .kernel_h = w[2],
+                                        .kernel_w = w[3],
+                                        .stride_h = strides[0],
+                                        .stride_w = strides[1],
+                                        .dilation_h = dilations[0],
+                                        .dilation_w = dilations[1],
+                                        .top = pads[0],
+                                        .left = pads[1]};
+        const Tensor target = make(row_major(dims_of(node.output)));
+        std::vector<Tensor> tensors{plain(node.inputs[0]), plain(node.inputs[1]), target};
+        if (const std::optional<Tensor> bias = bias_of(node, y[0]))
+            tensors.push_back(*bias);
+        add_loop(std::move(tensors), [loop, has_bias = node.inputs.size() == 3](float* const* t) {
+            plain::conv_transpose(loop, t[0], t[1], has_bias ? t[3] : nullptr, t[2]);
+        });
+        finish_product(node, target);
     }
 
     void lower_linear(const Node& node) {
@@ -827,7 +872,8 @@ class Compiler {
         if (node.op == "conv")
             return lower_convolution<dnnl::convolution_forward>(node, false);
         if (node.op == "convTranspose")
-            return lower_convolution<dnnl::deconvolution_forward>(node, true);
+            return overhangs(node) ? lower_overhanging(node)
+                                   : lower_convolution<dnnl::deconvolution_forward>(node, true);
         const auto method = methods.find(node.op);
         if (method == methods.end())
             fail(node_name_, "is not an operator of this build");

@@ -402,6 +402,30 @@ void pad(const Padding& shape, const float* x, float* y) {
     pad_axis(shape, 0, 0, x, y);
 }
 
+void conv_transpose(const ConvTranspose& s, const float* x, const float* weights, const float* bias, float* y) {
+    const int64_t in_group = s.channels / s.groups, out_group = s.outputs / s.groups;
+    for (int64_t o = 0; o < s.outputs; ++o)
+        for (int64_t oh = 0; oh < s.out_height; ++oh)
+            for (int64_t ow = 0; ow < s.out_width; ++ow) {
+                double sum = bias == nullptr ? 0 : bias[o];
+                for (int64_t kh = 0; kh < s.kernel_h; ++kh)
+                    for (int64_t kw = 0; kw < s.kernel_w; ++kw) {
+                        const int64_t h = oh + s.top - kh * s.dilation_h, w = ow + s.left - kw * s.dilation_w;
+                        if (h < 0 || w < 0 || h % s.stride_h != 0 || w % s.stride_w != 0 ||
+                            h / s.stride_h >= s.height || w / s.stride_w >= s.width)
+                            continue;
+                        for (int64_t i = 0; i < in_group; ++i) {
+                            const int64_t c = o / out_group * in_group + i;
+                            const float weight =
+                                weights[((c * out_group + o % out_group) * s.kernel_h + kh) * s.kernel_w + kw];
+                            sum += static_cast<double>(weight) *
+                                   x[(c * s.height + h / s.stride_h) * s.width + w / s.stride_w];
+                        }
+                    }
+                y[(o * s.out_height + oh) * s.out_width + ow] = static_cast<float>(sum);
+            }
+}
+
 void concat(const Concat& s, const float* const* inputs, float* y) {
     for (int64_t o = 0; o < s.outer; ++o)
         for (size_t i = 0; i < s.chunk.size(); ++i) {

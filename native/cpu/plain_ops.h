@@ -83,6 +83,16 @@ Padding padding(const Shape& x, const std::vector<int64_t>& before, const std::v
                 PadMode mode, float value);
 void pad(const Padding& shape, const float* x, float* y);
 
+// Transposed convolution of row-major [channels, height, width] with weights [channels, outputs / groups,
+// kernel_h, kernel_w]: for shapes that oneDNN refuses. bias has one element an output, or is null; sums are
+// double.
+struct ConvTranspose {
+    int64_t channels, height, width, outputs, out_height, out_width, groups;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left;
+};
+void conv_transpose(const ConvTranspose& shape, const float* x, const float* weights, const float* bias,
+                    float* y);
+
 // Pieces of `chunk[i]` elements taken in turn from each input, `outer` times.
 struct Concat {
     int64_t outer = 1;

@@ -45,6 +45,7 @@ export function formatMachine({
       ? [`native   not usable: ${native.reason}`]
       : [
           `native   usable: ${info.isa} (${info.isas.join(", ")}), ${megabytes(info.l2Bytes)} of L2 cache`,
+          `addon    ${native.path}`,
           `oneDNN   ${info.oneDnn}`,
         ]),
     `cuda     ${cuda.usable ? cuda.devices.join(", ") : `not usable: ${cuda.reason}`}`,

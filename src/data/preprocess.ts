@@ -2,9 +2,25 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { AbortedError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
-import type { Preprocessor } from "../models/autoencoder.js";
 import type { DataRow, Dataset } from "./dataset.js";
 import { resize } from "./resize.js";
+
+/** How files become tensors: the keys of Hugging Face's preprocessor_config.json that are understood. */
+export interface Preprocessor {
+  readonly doRescale: boolean;
+  readonly rescaleFactor: number;
+  readonly doNormalize: boolean;
+  readonly imageMean: readonly number[];
+  readonly imageStd: readonly number[];
+  readonly doResize: boolean;
+  /** [height, width] to resize to. */
+  readonly size: readonly [number, number] | null;
+  /** PIL's codes: 0 nearest, 2 bilinear, 3 bicubic. */
+  readonly resample: number;
+  readonly doPad: boolean;
+  /** [height, width] to zero-pad to, equally on both sides. */
+  readonly padSize: readonly [number, number] | null;
+}
 
 /** Without a preprocessor_config.json: bytes to [0, 1], and sizes must match. */
 export const DEFAULT_PREPROCESSOR: Preprocessor = {

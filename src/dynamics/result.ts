@@ -1,4 +1,5 @@
 /** What an extraction of attractors gives back; the run folder, the report and the command line all read this. */
+import type { EngineInfo } from "../engines/engine.js";
 import type { Matrix } from "../matrix.js";
 
 /** Codes stored on disk (DESIGN section 3). */
@@ -78,7 +79,7 @@ export interface RunRecord {
     inputShape: number[] | null;
   };
   options: Record<string, unknown>;
-  device: { kind: "cpu"; isa: string; threads: number; layout: string; reason: string; tileRows: number };
+  device: EngineInfo["device"] & { threads: number };
   versions: Record<string, string>;
   summary: Record<string, SetSummary>;
   /** Pairwise similarity of attractor sets, with two or more sets; null where one of them has no attractor. */

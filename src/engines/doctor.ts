@@ -1,6 +1,6 @@
 /** What this machine can run. */
 import { availableParallelism, cpus, freemem, release, totalmem, type } from "node:os";
-import { type CpuInfo, native } from "../native.js";
+import { addonPath, type CpuInfo, native } from "../native.js";
 import { packageVersion } from "../version.js";
 
 export interface MachineDescription {
@@ -11,7 +11,7 @@ export interface MachineDescription {
   /** Bytes. */
   readonly memory: { total: number; free: number };
   /** The native engine; `info` is null where it cannot be loaded, `reason` says why. */
-  readonly native: { usable: boolean; reason: string | null; info: CpuInfo | null };
+  readonly native: { usable: boolean; path: string; reason: string | null; info: CpuInfo | null };
   readonly cuda: { built: boolean; usable: boolean; reason: string; devices: string[] };
 }
 
@@ -30,8 +30,8 @@ export function examineMachine(): MachineDescription {
 
 function examineNative(): MachineDescription["native"] {
   try {
-    return { usable: true, reason: null, info: native().cpu() };
+    return { usable: true, path: addonPath(), reason: null, info: native().cpu() };
   } catch (error) {
-    return { usable: false, reason: (error as Error).message, info: null };
+    return { usable: false, path: addonPath(), reason: (error as Error).message, info: null };
   }
 }

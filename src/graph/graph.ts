@@ -56,7 +56,7 @@ export type Pair = readonly [number, number];
 /** [top, left, bottom, right] */
 export type Pads = readonly [number, number, number, number];
 
-/** x [C,H,W], weight [O, C/groups, KH, KW], bias? [O]. */
+/** x [C,H,W], weight [O, C/groups, KH, KW], bias? [O]; weights and biases are constants, here and below. */
 export interface ConvNode extends NodeBase {
   readonly op: "conv";
   readonly strides: Pair;

@@ -1,22 +1,6 @@
 /** An autoencoder, or a bare square map, as graphs: what every engine and every measure starts from. */
+import type { Preprocessor } from "../data/preprocess.js";
 import type { Graph, Shape } from "../graph/graph.js";
-
-/** How files become tensors: the keys of Hugging Face's preprocessor_config.json that are understood. */
-export interface Preprocessor {
-  readonly doRescale: boolean;
-  readonly rescaleFactor: number;
-  readonly doNormalize: boolean;
-  readonly imageMean: readonly number[];
-  readonly imageStd: readonly number[];
-  readonly doResize: boolean;
-  /** [height, width] to resize to. */
-  readonly size: readonly [number, number] | null;
-  /** PIL's codes: 0 nearest, 2 bilinear, 3 bicubic. */
-  readonly resample: number;
-  readonly doPad: boolean;
-  /** [height, width] to zero-pad to, equally on both sides. */
-  readonly padSize: readonly [number, number] | null;
-}
 
 export interface Autoencoder extends AsyncDisposable, Disposable {
   /** The folder's or file's name. */

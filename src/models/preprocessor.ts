@@ -1,6 +1,6 @@
 /** How files become tensors: preprocessor_config.json with Hugging Face's keys. */
 import { join } from "node:path";
-import type { Preprocessor } from "./autoencoder.js";
+import type { Preprocessor } from "../data/preprocess.js";
 import { isObject, type JsonObject, jsonReader, readJsonObject } from "./json.js";
 
 /**

@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { elements } from "../../src/graph/graph.js";
 import { lower } from "../../src/graph/lower.js";
+import { optimize } from "../../src/graph/optimize.js";
 import { interpret } from "../../src/graph/reference.js";
 import { type CompileOptions, native } from "../../src/native.js";
+import { operatorCases, operatorGraph } from "../support/operatorGraphs.js";
 import { seededRandom } from "../support/random.js";
-import { operatorCases, randomGraph } from "../support/randomGraphs.js";
+import { randomGraph } from "../support/randomGraph.js";
 
 const variants: CompileOptions[] = [
   ...native()
@@ -36,11 +38,23 @@ function error(found: Float32Array, expected: Float64Array): number {
 
 for (const variant of variants) {
   describe(`${variant.layout} ${variant.isa ?? ""}`.trim(), () => {
+    it("whole graphs agree with the float64 interpreter, before and after optimization", async () => {
+      for (let seed = 0; seed < 40; seed++) {
+        const random = seededRandom(31 * seed);
+        const graph = randomGraph(random);
+        const rows = random.floats(18 * elements(graph.values[graph.input]!.shape));
+        const expected = interpret(graph, rows, 18);
+        for (const same of [graph, optimize(graph)]) {
+          expect(error(await apply(same, variant, rows), expected), `seed ${seed}`).toBeLessThan(1e-5);
+        }
+      }
+    });
+
     for (const name of Object.keys(operatorCases)) {
       it(`${name} agrees with the float64 interpreter`, async () => {
         for (let seed = 0; seed < seeds; seed++) {
           const random = seededRandom(1000 * seed + name.length);
-          const graph = randomGraph(name, random);
+          const graph = operatorGraph(name, random);
           const count = random.pick([1, 2, 16, 19, 40]);
           const rows = random.floats(count * elements(graph.values[graph.input]!.shape));
           const found = await apply(graph, variant, rows);
@@ -53,7 +67,7 @@ for (const variant of variants) {
       it(`${name} gives a row the same bits wherever it stands`, async () => {
         for (let seed = 0; seed < 3; seed++) {
           const random = seededRandom(77 + 1000 * seed + name.length);
-          const graph = randomGraph(name, random);
+          const graph = operatorGraph(name, random);
           const width = elements(graph.values[graph.input]!.shape);
           const rows = random.floats(37 * width);
           const together = await apply(graph, variant, rows);
@@ -69,7 +83,7 @@ for (const variant of variants) {
 
       it(`${name} lets a NaN through`, async () => {
         const random = seededRandom(5 + name.length);
-        const graph = randomGraph(name, random);
+        const graph = operatorGraph(name, random);
         const width = elements(graph.values[graph.input]!.shape);
         const rows = random.floats(2 * width).fill(Number.NaN, 0, width);
         const found = await apply(graph, variant, rows);

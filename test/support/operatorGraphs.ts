@@ -2,7 +2,6 @@
 import { type GraphBuilder, graphBuilder } from "../../src/graph/builder.js";
 import {
   type Activation,
-  type ActivationKind,
   elements,
   type Graph,
   type Pads,
@@ -11,31 +10,7 @@ import {
   type ValueId,
 } from "../../src/graph/graph.js";
 import type { Random } from "./random.js";
-
-export const activationKinds: readonly ActivationKind[] = [
-  "relu",
-  "leakyRelu",
-  "elu",
-  "selu",
-  "sigmoid",
-  "tanh",
-  "softplus",
-  "gelu",
-  "geluTanh",
-  "silu",
-  "clip",
-];
-
-export function activationOf(kind: ActivationKind): Activation {
-  const parameters: Partial<Record<ActivationKind, [number, number]>> = {
-    leakyRelu: [0.1, 0],
-    elu: [0.7, 0],
-    selu: [1.6732632423543772, 1.0507009873554805],
-    clip: [-0.5, 0.8],
-  };
-  const [alpha, beta] = parameters[kind] ?? [0, 0];
-  return { kind, alpha, beta };
-}
+import { activationKinds, randomActivation } from "./randomGraph.js";
 
 interface Context {
   readonly random: Random;
@@ -172,7 +147,12 @@ function binary(c: Context, op: "add" | "sub" | "mul" | "div"): ValueId {
   const shape = graph.shapeOf(x);
   const other: ValueId = (() => {
     if (random.uniform() < 0.3) {
-      return graph.node({ op: "activate", name: "other", inputs: [x], activation: activationOf("softplus") });
+      return graph.node({
+        op: "activate",
+        name: "other",
+        inputs: [x],
+        activation: randomActivation(random, "softplus"),
+      });
     }
     const kept = shape.map((d) => (random.uniform() < 0.5 ? 1 : d));
     const from = random.integer(0, kept.length - 1);
@@ -329,7 +309,7 @@ export const operatorCases: Record<string, Case> = {
         op: "activate",
         name: "o",
         inputs: [x],
-        activation: activationOf("tanh"),
+        activation: randomActivation(c.random, "tanh"),
       });
       return c.graph.node({ op: "concat", name: "concat", inputs: [x, c.constant(extra), other], axis });
     },
@@ -359,7 +339,7 @@ for (const kind of activationKinds) {
         op: "activate",
         name: kind,
         inputs: [afterConvolution(c)],
-        activation: activationOf(kind),
+        activation: randomActivation(c.random, kind),
       }),
   };
 }
@@ -369,7 +349,7 @@ function anyOrImage(random: Random): Shape {
 }
 
 /** The named operator with random sizes, weights and attributes. */
-export function randomGraph(name: string, random: Random): Graph {
+export function operatorGraph(name: string, random: Random): Graph {
   const { input, build } = operatorCases[name]!;
   const graph = graphBuilder(name);
   const x = graph.input("x", input(random));
@@ -378,8 +358,7 @@ export function randomGraph(name: string, random: Random): Graph {
     graph,
     x,
     constant: (shape, scale = 1) => graph.constant("c", shape, random.floats(elements(shape), scale)),
-    epilogue: () =>
-      random.uniform() < 0.4 ? {} : { activation: activationOf(random.pick(activationKinds)) },
+    epilogue: () => (random.uniform() < 0.4 ? {} : { activation: randomActivation(random) }),
   });
   return graph.finish(x, output);
 }
