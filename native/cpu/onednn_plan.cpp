@@ -608,8 +608,10 @@ class Compiler {
     }
 
     void lower_overhanging(const Node& node) {
-        const std::vector<int64_t>&x = shape(node.inputs[0]), &y = shape(node.output), &w = shape(node.inputs[1]);
-        const auto strides = node.ints("strides"), pads = node.ints("pads"), dilations = node.ints("dilations");
+        const std::vector<int64_t>&x = shape(node.inputs[0]), &y = shape(node.output),
+              &w = shape(node.inputs[1]);
+        const auto strides = node.ints("strides"), pads = node.ints("pads"),
+                   dilations = node.ints("dilations");
         const plain::ConvTranspose loop{.channels = x[0],
                                         .height = x[1],
                                         .width = x[2],

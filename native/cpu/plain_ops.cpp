@@ -402,7 +402,8 @@ void pad(const Padding& shape, const float* x, float* y) {
     pad_axis(shape, 0, 0, x, y);
 }
 
-void conv_transpose(const ConvTranspose& s, const float* x, const float* weights, const float* bias, float* y) {
+void conv_transpose(const ConvTranspose& s, const float* x, const float* weights, const float* bias,
+                    float* y) {
     const int64_t in_group = s.channels / s.groups, out_group = s.outputs / s.groups;
     for (int64_t o = 0; o < s.outputs; ++o)
         for (int64_t oh = 0; oh < s.out_height; ++oh)
@@ -417,7 +418,8 @@ void conv_transpose(const ConvTranspose& s, const float* x, const float* weights
                         for (int64_t i = 0; i < in_group; ++i) {
                             const int64_t c = o / out_group * in_group + i;
                             const float weight =
-                                weights[((c * out_group + o % out_group) * s.kernel_h + kh) * s.kernel_w + kw];
+                                weights[((c * out_group + o % out_group) * s.kernel_h + kh) * s.kernel_w +
+                                        kw];
                             sum += static_cast<double>(weight) *
                                    x[(c * s.height + h / s.stride_h) * s.width + w / s.stride_w];
                         }
