@@ -123,6 +123,36 @@ export interface DeduplicateResult {
   seconds: number;
 }
 
+export interface OmpOptions {
+  /** How many atoms to choose: ascending, each at least 1. All of them come from one pass. */
+  sparsities: Int32Array;
+  threads: number;
+  /** Bytes for everything but the arguments and the result. */
+  memoryBudget: number;
+}
+
+/** What `sparsity` atoms make of the signals. */
+export interface OmpSelection {
+  sparsity: number;
+  /** [signals, sparsity]: atoms in the order of selection; −1 after an early stop. */
+  support: Int32Array;
+  /** [signals, sparsity]: factors of the atoms as given, not of the unit-length ones; 0 after an early stop. */
+  coefficients: Float32Array;
+  /** [signals]: ||signal − combination||, with the coefficients in double. */
+  residualNorm: Float64Array;
+  /** Mean of the squared residual per element, over all signals; 0 where there is none. */
+  meanSquaredError: number;
+  /** Signals with fewer than `sparsity` atoms. */
+  earlyStops: number;
+}
+
+export interface OmpResult {
+  /** One for each sparsity; empty where aborted. */
+  bySparsity: OmpSelection[];
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface CpuInfo {
   /** Widest instruction set the kernels will use here. */
   isa: Isa;
@@ -159,6 +189,20 @@ export interface NativeAddon {
     columns: number,
     options: DeduplicateOptions,
   ): NativeJob<DeduplicateResult>;
+  /**
+   * Orthogonal matching pursuit with scikit-learn's semantics: dictionary [atoms, dimension], scaled to unit
+   * length inside, signals [S, dimension]. A step takes the atom of the largest |correlation| with the residual
+   * (the first of equals) and fits all chosen ones by least squares. A signal stops early where its residual is
+   * zero up to rounding, where no atom of any length is left, and where the next atom lies within 2⁻²¹ of the
+   * chosen ones' span. The same bits whatever the threads, the budget and the other signals.
+   */
+  omp(
+    dictionary: Float32Array,
+    signals: Float32Array,
+    dimension: number,
+    options: OmpOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<OmpResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
 }

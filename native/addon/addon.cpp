@@ -24,6 +24,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("iterate", start_iterate);
     add("noise", make_noise);
     add("deduplicate", start_deduplicate);
+    add("omp", start_omp);
     add("measureGemm", gemm_limit);
     return exports;
 }

@@ -13,6 +13,8 @@ Napi::Value start_iterate(const Napi::CallbackInfo& info);
 // points.cpp
 Napi::Value make_noise(const Napi::CallbackInfo& info);
 Napi::Value start_deduplicate(const Napi::CallbackInfo& info);
+// omp.cpp
+Napi::Value start_omp(const Napi::CallbackInfo& info);
 // machine.cpp
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
 Napi::Value gemm_limit(const Napi::CallbackInfo& info);
