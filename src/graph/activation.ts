@@ -29,6 +29,53 @@ export function activationFunction({ kind, alpha, beta }: Activation): (x: numbe
   }
 }
 
+/**
+ * The derivative of the function that `activation` stands for. Where it has a kink: 0 for relu; what holds to the left
+ * for leakyRelu, elu and selu; 1 on both ends of clip (PyTorch's choices). NaN in, NaN out; the limits at ±∞.
+ */
+export function activationDerivative({ kind, alpha, beta }: Activation): (x: number) => number {
+  const known = derivativeOf(kind, alpha, beta);
+  return (x) => (Number.isNaN(x) ? x : known(x));
+}
+
+function derivativeOf(kind: Activation["kind"], alpha: number, beta: number): (x: number) => number {
+  switch (kind) {
+    case "relu":
+      return (x) => (x > 0 ? 1 : 0);
+    case "leakyRelu":
+      return (x) => (x > 0 ? 1 : alpha);
+    case "elu":
+      return (x) => (x > 0 ? 1 : alpha * Math.exp(x));
+    case "selu":
+      return (x) => beta * (x > 0 ? 1 : alpha * Math.exp(x));
+    case "sigmoid":
+      return (x) => sigmoid(x) * sigmoid(-x);
+    case "tanh":
+      // 1 − tanh² as 4·σ(2x)·σ(−2x): nothing cancels in the tails.
+      return (x) => 4 * sigmoid(2 * x) * sigmoid(-2 * x);
+    case "softplus":
+      return sigmoid;
+    case "gelu":
+      return (x) =>
+        0.5 * erfc(-x * Math.SQRT1_2) + timesDecay(x, Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI));
+    case "geluTanh":
+      return (x) => {
+        const inner = 2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
+        const slope = 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+        return sigmoid(inner) + timesDecay(x * slope, sigmoid(inner) * sigmoid(-inner));
+      };
+    case "silu":
+      return (x) => sigmoid(x) + timesDecay(x, sigmoid(x) * sigmoid(-x));
+    case "clip":
+      return (x) => (x >= alpha && x <= beta ? 1 : 0);
+  }
+}
+
+/** x·decay, where the decay wins over any growth of x: 0, not NaN, once it is 0. */
+function timesDecay(x: number, decay: number): number {
+  return decay === 0 ? 0 : x * decay;
+}
+
 /** 1 / (1 + e^−x), without overflow on either side. */
 function sigmoid(x: number): number {
   if (x >= 0) return 1 / (1 + Math.exp(-x));

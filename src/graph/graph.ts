@@ -139,6 +139,36 @@ export interface ConcatNode extends NodeBase {
   readonly axis: number;
 }
 
+/**
+ * x, t of one shape: y = g′(x)·t, g = `derivativeOf`. Where g has a kink: 0 for relu; what holds to the left of it
+ * for leakyRelu, elu and selu; 1 on both ends of clip.
+ */
+export interface ActivateGradNode extends NodeBase {
+  readonly op: "activateGrad";
+  readonly derivativeOf: Activation;
+}
+/**
+ * x, t [C, …]: the derivative of groupNorm at x along t, without scale: (t − mean(t) − x̂·mean(x̂·t)) / √(variance + ε),
+ * x̂ = (x − mean(x)) / √(variance + ε), over each group. As a matrix on t it is symmetric.
+ */
+export interface GroupNormGradNode extends NodeBase {
+  readonly op: "groupNormGrad";
+  readonly groups: number;
+  readonly epsilon: number;
+}
+/**
+ * The derivative of maxPool at x and its transpose; the first maximum of a window counts, NaN as more than any number.
+ * maxPoolGrad: x, t [C,H,W] → the pooled shape: the element of t where the window's maximum of x stands.
+ * maxPoolAdjoint: x [C,H,W], u of the pooled shape → [C,H,W]: each element of u added where its window's maximum stands.
+ */
+export interface MaxPoolGradNode extends NodeBase {
+  readonly op: "maxPoolGrad" | "maxPoolAdjoint";
+  readonly kernel: Pair;
+  readonly strides: Pair;
+  readonly pads: Pads;
+  readonly dilations: Pair;
+}
+
 export type Node =
   | ConvNode
   | ConvTransposeNode
@@ -153,7 +183,10 @@ export type Node =
   | PadNode
   | ReshapeNode
   | TransposeNode
-  | ConcatNode;
+  | ConcatNode
+  | ActivateGradNode
+  | GroupNormGradNode
+  | MaxPoolGradNode;
 
 export type OpName = Node["op"];
 

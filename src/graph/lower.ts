@@ -6,7 +6,8 @@ const padModes = { constant: 0, reflect: 1, edge: 2 } as const;
 
 /**
  * The graph as plain data for the addon. Attributes keep the names they have in graph.ts; booleans become 0 or 1
- * and a pad's mode becomes 0 (constant), 1 (reflect) or 2 (edge). Constants are shared, not copied.
+ * and a pad's mode becomes 0 (constant), 1 (reflect) or 2 (edge); the function that activateGrad derives travels as
+ * the node's activation. Constants are shared, not copied.
  */
 export function lower(graph: Graph): NativeGraph {
   return {
@@ -23,6 +24,7 @@ function lowerNode(node: Node): NativeNode {
   const { op, name, inputs, output, activation, residual } = node;
   const lowered: NativeNode = { op, name, inputs: [...inputs], output, attributes: attributes(node) };
   if (activation !== undefined) lowered.activation = { ...activation };
+  if (node.op === "activateGrad") lowered.activation = { ...node.derivativeOf };
   if (residual !== undefined) lowered.residual = residual;
   return lowered;
 }
@@ -34,12 +36,16 @@ function attributes(node: Node): NativeNode["attributes"] {
     case "convTranspose":
       return { ...window(node), outputPadding: [...node.outputPadding], groups: node.groups };
     case "groupNorm":
+    case "groupNormGrad":
       return { groups: node.groups, epsilon: node.epsilon };
     case "resizeNearest":
       return { scales: [...node.scales] };
     case "maxPool":
     case "averagePool":
       return { ...window(node), kernel: [...node.kernel], countIncludePad: node.countIncludePad ? 1 : 0 };
+    case "maxPoolGrad":
+    case "maxPoolAdjoint":
+      return { ...window(node), kernel: [...node.kernel] };
     case "reduceMean":
       return { axes: [...node.axes] };
     case "pad":
@@ -60,6 +66,7 @@ function attributes(node: Node): NativeNode["attributes"] {
     case "mul":
     case "div":
     case "activate":
+    case "activateGrad":
     case "reshape":
       return {};
   }

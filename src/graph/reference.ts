@@ -3,15 +3,18 @@
  * purpose; native code is compared with it, and constants are folded with it.
  */
 import { InputError } from "../errors.js";
-import { activationFunction } from "./activation.js";
+import { activationDerivative, activationFunction } from "./activation.js";
 import {
+  type ActivateGradNode,
   type BinaryNode,
   type ConcatNode,
   type ConvNode,
   type ConvTransposeNode,
   elements,
   type Graph,
+  type GroupNormGradNode,
   type GroupNormNode,
+  type MaxPoolGradNode,
   type Node,
   type PadNode,
   type PoolNode,
@@ -116,6 +119,14 @@ function operationOf(node: Node, inputs: readonly Tensor[], output: Tensor): Ste
       return transpose(node, a, output);
     case "concat":
       return () => concat(node, inputs, output);
+    case "activateGrad":
+      return activateGrad(node, a, b, output);
+    case "groupNormGrad":
+      return () => groupNormGrad(node, a, b, output);
+    case "maxPoolGrad":
+      return () => maxPoolGrad(node, a, b, output);
+    case "maxPoolAdjoint":
+      return () => maxPoolAdjoint(node, a, b, output);
   }
 }
 
@@ -309,6 +320,84 @@ function pool(node: PoolNode, x: Tensor, y: Tensor) {
       }
     }
   }
+}
+
+function activateGrad({ derivativeOf }: ActivateGradNode, x: Tensor, t: Tensor, y: Tensor): Step {
+  const derivative = activationDerivative(derivativeOf);
+  return () => {
+    for (let i = 0; i < y.data.length; i++) y.data[i] = derivative(x.data[i]!) * t.data[i]!;
+  };
+}
+
+/** (t − mean(t) − x̂·mean(x̂·t)) / √(variance + ε), x̂ the normalised x, over each group. */
+function groupNormGrad(node: GroupNormGradNode, x: Tensor, t: Tensor, y: Tensor) {
+  const size = x.data.length / node.groups;
+  const normalised = new Float64Array(size);
+  for (let start = 0; start < x.data.length; start += size) {
+    const xs = x.data.subarray(start, start + size);
+    const ts = t.data.subarray(start, start + size);
+    let mean = 0;
+    let meanT = 0;
+    for (let i = 0; i < size; i++) {
+      mean += xs[i]! / size;
+      meanT += ts[i]! / size;
+    }
+    let variance = 0;
+    for (let i = 0; i < size; i++) variance += (xs[i]! - mean) ** 2 / size;
+    const deviation = Math.sqrt(variance + node.epsilon);
+    let along = 0;
+    for (let i = 0; i < size; i++) {
+      normalised[i] = (xs[i]! - mean) / deviation;
+      along += (normalised[i]! * ts[i]!) / size;
+    }
+    for (let i = 0; i < size; i++) y.data[start + i] = (ts[i]! - meanT - normalised[i]! * along) / deviation;
+  }
+}
+
+function maxPoolGrad(node: MaxPoolGradNode, x: Tensor, t: Tensor, y: Tensor) {
+  forEachMaximum(node, x, y.shape, (window, maximum) => {
+    y.data[window] = t.data[maximum]!;
+  });
+}
+
+function maxPoolAdjoint(node: MaxPoolGradNode, x: Tensor, u: Tensor, y: Tensor) {
+  y.data.fill(0);
+  forEachMaximum(node, x, u.shape, (window, maximum) => {
+    y.data[maximum] = y.data[maximum]! + u.data[window]!;
+  });
+}
+
+/** Calls `visit` for every window with the offset of the first of its largest elements. */
+function forEachMaximum(
+  node: MaxPoolGradNode,
+  x: Tensor,
+  pooled: Shape,
+  visit: (window: number, maximum: number) => void,
+) {
+  const [, height, width] = x.shape as [number, number, number];
+  const [channels, outHeight, outWidth] = pooled as [number, number, number];
+  for (let c = 0; c < channels; c++) {
+    for (let i = 0; i < outHeight; i++) {
+      for (let j = 0; j < outWidth; j++) {
+        let maximum = -1;
+        for (let ky = 0; ky < node.kernel[0]; ky++) {
+          for (let kx = 0; kx < node.kernel[1]; kx++) {
+            const row = i * node.strides[0] + ky * node.dilations[0] - node.pads[0];
+            const column = j * node.strides[1] + kx * node.dilations[1] - node.pads[1];
+            if (row < 0 || row >= height || column < 0 || column >= width) continue;
+            const offset = (c * height + row) * width + column;
+            if (maximum < 0 || isLarger(x.data[offset]!, x.data[maximum]!)) maximum = offset;
+          }
+        }
+        visit((c * outHeight + i) * outWidth + j, maximum);
+      }
+    }
+  }
+}
+
+/** NaN is larger than every number. */
+function isLarger(value: number, other: number): boolean {
+  return value > other || (Number.isNaN(value) && !Number.isNaN(other));
 }
 
 function reduceMean(node: ReduceMeanNode, x: Tensor, y: Tensor): Step {

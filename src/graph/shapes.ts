@@ -93,6 +93,17 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
     whole("pads", w.pads, 0, 4);
     whole("dilations", w.dilations, 1, 2);
   };
+  const same = (x: Shape, y: Shape) => {
+    if (!sameShape(x, y))
+      fail(`takes two inputs of one shape, found ${formatShape(x)} and ${formatShape(y)}`);
+  };
+  const channelGroups = (norm: { groups: number; epsilon: number }, shape: Shape) => {
+    whole("groups", [norm.groups], 1, 1);
+    if (shape.length < 1 || shape[0]! % norm.groups !== 0) {
+      fail(`${norm.groups} groups do not divide the channels of ${formatShape(shape)}`);
+    }
+    if (!(norm.epsilon >= 0)) fail(`epsilon is ${norm.epsilon}, expected at least 0`);
+  };
   const [a, b, c] = inputs as [Shape, Shape, Shape | undefined];
 
   switch (node.op) {
@@ -176,11 +187,7 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
       return a;
     case "groupNorm":
       arity(3, 3);
-      whole("groups", [node.groups], 1, 1);
-      if (a.length < 1 || a[0]! % node.groups !== 0) {
-        fail(`${node.groups} groups do not divide the channels of ${formatShape(a)}`);
-      }
-      if (!(node.epsilon >= 0)) fail(`epsilon is ${node.epsilon}, expected at least 0`);
+      channelGroups(node, a);
       vector("scale", b, a[0]!);
       vector("bias", c, a[0]!);
       return a;
@@ -242,12 +249,36 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
         fail(`cannot join ${inputs.map(formatShape).join(" and ")} along axis ${axis}`);
       return a.map((n, i) => (i === axis ? inputs.reduce((sum, shape) => sum + shape[axis]!, 0) : n));
     }
+    case "activateGrad":
+      arity(2, 2);
+      same(a, b);
+      return a;
+    case "groupNormGrad":
+      arity(2, 2);
+      same(a, b);
+      channelGroups(node, a);
+      return a;
+    case "maxPoolGrad":
+      arity(2, 2);
+      same(a, b);
+      windowAttributes(node);
+      whole("kernel", node.kernel, 1, 2);
+      return poolShape(node, image(a), declared, fail);
+    case "maxPoolAdjoint": {
+      arity(2, 2);
+      windowAttributes(node);
+      whole("kernel", node.kernel, 1, 2);
+      const pooled = poolShape(node, image(a), b, fail);
+      if (!sameShape(pooled, b))
+        fail(`pools ${formatShape(a)} to ${formatShape(pooled)}, not ${formatShape(b)}`);
+      return a;
+    }
   }
 }
 
 /** Floor or ceil mode is not kept in the node: either is accepted, as long as every window sees some input. */
 function poolShape(
-  node: PoolNode,
+  node: Pick<PoolNode, "kernel" | "strides" | "pads" | "dilations">,
   [channels, ...size]: readonly [number, number, number],
   declared: Shape,
   fail: (message: string) => never,
