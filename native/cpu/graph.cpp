@@ -18,9 +18,10 @@ std::string describe(const Node& node) {
 }
 
 const std::set<std::string> known_ops = {
-    "conv",        "convTranspose", "linear",   "matmul",    "add",           "sub",
-    "mul",         "div",           "activate", "groupNorm", "resizeNearest", "maxPool",
-    "averagePool", "reduceMean",    "pad",      "reshape",   "transpose",     "concat",
+    "conv",         "convTranspose", "linear",      "matmul",         "add",           "sub",
+    "mul",          "div",           "activate",    "groupNorm",      "resizeNearest", "maxPool",
+    "averagePool",  "reduceMean",    "pad",         "reshape",        "transpose",     "concat",
+    "activateGrad", "groupNormGrad", "maxPoolGrad", "maxPoolAdjoint",
 };
 
 } // namespace
@@ -192,21 +193,54 @@ Shape infer(const Graph& graph, const Node& node) {
         }
         return y;
     }
-    if (op == "groupNorm") {
-        arity(3, 3);
-        constant(1);
-        constant(2);
-        const Shape& x = input(0).shape;
+    // Every window of pooling x to y holds an element: ceil_mode is settled at import.
+    const auto pools = [&](const Shape& x, const Shape& y) {
+        const auto kernel = sized(node, "kernel", 2, 1), strides = sized(node, "strides", 2, 1),
+                   pads = sized(node, "pads", 4, 0), dilations = sized(node, "dilations", 2, 1);
+        if (y.size() != 3 || y[0] != x[0])
+            refuse(node, "pools " + format(x) + " to " + format(y));
+        for (int d = 0; d < 2; d++) {
+            if (pads[d] > (kernel[d] - 1) * dilations[d] || (y[1 + d] - 1) * strides[d] - pads[d] >= x[1 + d])
+                refuse(node, "a window of " + format(y) + " lies outside the input " + format(x));
+        }
+    };
+    const auto groups_divide = [&](const Shape& x) {
         if (x.empty())
             refuse(node, "input is a scalar");
         const int64_t groups = sized(node, "groups", 1, 1)[0];
         if (x[0] % groups)
             refuse(node,
                    std::to_string(x[0]) + " channels do not make " + std::to_string(groups) + " groups");
+        node.number("epsilon");
+    };
+    if (op == "groupNorm") {
+        arity(3, 3);
+        constant(1);
+        constant(2);
+        const Shape& x = input(0).shape;
+        groups_divide(x);
         want(1, {x[0]});
         want(2, {x[0]});
-        node.number("epsilon");
         return x;
+    }
+    if (op == "activateGrad" || op == "groupNormGrad" || op == "maxPoolGrad" || op == "maxPoolAdjoint") {
+        arity(2, 2);
+        const Shape& x = input(0).shape;
+        if (op == "maxPoolAdjoint") {
+            rank(0, 3);
+            pools(x, input(1).shape);
+            return x;
+        }
+        want(1, x);
+        if (op == "activateGrad" && node.activation.kind == ActivationKind::none)
+            refuse(node, "has no function");
+        if (op == "groupNormGrad")
+            groups_divide(x);
+        if (op != "maxPoolGrad")
+            return x;
+        rank(0, 3);
+        pools(x, graph.values[node.output].shape);
+        return graph.values[node.output].shape;
     }
     arity(1, 1);
     const Shape& x = input(0).shape;
@@ -223,17 +257,8 @@ Shape infer(const Graph& graph, const Node& node) {
     }
     if (op == "maxPool" || op == "averagePool") {
         rank(0, 3);
-        const auto kernel = sized(node, "kernel", 2, 1), strides = sized(node, "strides", 2, 1),
-                   pads = sized(node, "pads", 4, 0), dilations = sized(node, "dilations", 2, 1);
         node.integer("countIncludePad");
-        if (y.size() != 3 || y[0] != x[0])
-            refuse(node, "output has shape " + format(y));
-        // ceil_mode is settled at import; what is checked is that every window holds an element.
-        for (int d = 0; d < 2; d++) {
-            if (pads[d] > (kernel[d] - 1) * dilations[d] || (y[1 + d] - 1) * strides[d] - pads[d] >= x[1 + d])
-                refuse(node,
-                       "a window of output shape " + format(y) + " lies outside the input " + format(x));
-        }
+        pools(x, y);
         return y;
     }
     if (op == "reduceMean") {

@@ -394,6 +394,12 @@ class Builder {
             reshape(node);
         else if (op == "concat")
             concat(node);
+        else if (op == "activateGrad")
+            activate_grad(node);
+        else if (op == "groupNormGrad")
+            group_norm_grad(node);
+        else if (op == "maxPoolGrad" || op == "maxPoolAdjoint")
+            max_pool_grad(node);
         else
             movement(node);
     }
@@ -587,33 +593,28 @@ class Builder {
         });
     }
 
+    // Row-major elements, group after group, each group in storage order so that memory is read forwards.
+    Indices grouped_elements(const Node& node) const {
+        Indices elements(graph.values[node.output].elements());
+        std::iota(elements.begin(), elements.end(), 0);
+        const auto per_group = static_cast<ptrdiff_t>(elements.size()) / node.integer("groups");
+        for (auto group = elements.begin(); group != elements.end(); group += per_group)
+            std::sort(group, group + per_group,
+                      [&](int32_t i, int32_t j) { return place(node.output, i) < place(node.output, j); });
+        return elements;
+    }
+
     void group_norm(const Node& node) {
         const int64_t n = graph.values[node.output].elements(), channels = shape(node.output)[0];
         const int64_t groups = node.integer("groups"), per_group = n / groups;
         const auto &scale = graph.values[node.inputs[1]].constant,
                    &bias = graph.values[node.inputs[2]].constant;
-        Indices members(n);
+        Indices members = grouped_elements(node);
         std::vector<float> scales(n), biases(n);
-        for (int64_t e = 0; e < n; e++) {
-            members[e] = narrow(place(node.output, e));
-            scales[e] = scale[e / (n / channels)];
-            biases[e] = bias[e / (n / channels)];
-        }
-        // Each group is visited in storage order, so that memory is read forwards.
-        for (int64_t g = 0; g < groups; g++) {
-            std::vector<int64_t> by_place(per_group);
-            std::iota(by_place.begin(), by_place.end(), g * per_group);
-            std::sort(by_place.begin(), by_place.end(),
-                      [&](int64_t i, int64_t j) { return members[i] < members[j]; });
-            const auto sort_like = [&](auto& list) {
-                auto copy = std::remove_reference_t<decltype(list)>(per_group);
-                for (int64_t i = 0; i < per_group; i++)
-                    copy[i] = list[by_place[i]];
-                std::copy(copy.begin(), copy.end(), list.begin() + g * per_group);
-            };
-            sort_like(scales);
-            sort_like(biases);
-            sort_like(members);
+        for (int64_t i = 0; i < n; i++) {
+            scales[i] = scale[members[i] / (n / channels)];
+            biases[i] = bias[members[i] / (n / channels)];
+            members[i] = narrow(place(node.output, members[i]));
         }
         const int x = stored(node.inputs[0], orders[node.output]);
         const int out = result(node);
@@ -623,6 +624,58 @@ class Builder {
                   k = kernels.group_norm](const Arena& a) {
                      k({a[x], a[out], members.data(), scales.data(), biases.data(), narrow(groups),
                         narrow(per_group), epsilon, activation, a.tile});
+                 });
+    }
+
+    void activate_grad(const Node& node) {
+        const int x = stored(node.inputs[0], orders[node.output]),
+                  t = stored(node.inputs[1], orders[node.output]);
+        const int out = result(node);
+        const int32_t n = narrow(graph.values[node.output].elements());
+        add_step({x, t}, out, [=, function = node.activation, k = kernels.activate_grad](const Arena& a) {
+            k({a[x], a[t], a[out], n, function, a.tile});
+        });
+    }
+
+    void group_norm_grad(const Node& node) {
+        const int64_t groups = node.integer("groups");
+        Indices members = grouped_elements(node);
+        const int64_t per_group = static_cast<int64_t>(members.size()) / groups;
+        for (int32_t& m : members)
+            m = narrow(place(node.output, m));
+        const int x = stored(node.inputs[0], orders[node.output]),
+                  t = stored(node.inputs[1], orders[node.output]);
+        const int out = result(node);
+        add_step(
+            {x, t}, out,
+            [=, members = std::move(members), epsilon = static_cast<float>(node.number("epsilon")),
+             k = kernels.group_norm_grad](const Arena& a) {
+                k({a[x], a[t], a[out], members.data(), narrow(groups), narrow(per_group), epsilon, a.tile});
+            });
+    }
+
+    void max_pool_grad(const Node& node) {
+        const bool adjoint = node.op == "maxPoolAdjoint";
+        // The tensors that windows are taken of are read in one order, the other is the pooled one's.
+        const int whole = adjoint ? node.output : node.inputs[0];
+        const int pooled = adjoint ? node.inputs[1] : node.output;
+        const Windows windows = windows_of(node, shape(whole), shape(pooled));
+        Indices begin{0}, members, window;
+        for (size_t w = 0; w < windows.members.size(); w++) {
+            for (int32_t m : windows.members[w])
+                members.push_back(narrow(place(whole, m)));
+            begin.push_back(narrow(static_cast<int64_t>(members.size())));
+            window.push_back(narrow(place(pooled, static_cast<int64_t>(w))));
+        }
+        const int x = stored(node.inputs[0], orders[whole]);
+        const int t = stored(node.inputs[1], orders[adjoint ? pooled : whole]);
+        const int out = result(node);
+        add_step({x, t}, out,
+                 [=, begin = std::move(begin), members = std::move(members), window = std::move(window),
+                  elements = narrow(graph.values[node.output].elements()),
+                  k = adjoint ? kernels.max_pool_adjoint : kernels.max_pool_grad](const Arena& a) {
+                     k({a[x], a[t], a[out], begin.data(), members.data(), window.data(),
+                        narrow(static_cast<int64_t>(window.size())), elements, a.tile});
                  });
     }
 
@@ -651,13 +704,17 @@ class Builder {
                  });
     }
 
-    void pool(const Node& node) {
-        const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
+    struct Windows {
+        // Row-major elements of the input, by row-major element of the output.
+        std::vector<Indices> members;
+        // Taps of each window inside the padded input.
+        std::vector<int64_t> padded;
+    };
+
+    static Windows windows_of(const Node& node, const Shape& xs, const Shape& ys) {
         const auto kernel = node.ints("kernel"), strides = node.ints("strides"), pads = node.ints("pads"),
                    dilations = node.ints("dilations");
-        const bool average = node.op == "averagePool", padded = node.integer("countIncludePad") != 0;
-        std::vector<Indices> lists;
-        std::vector<float> scale;
+        Windows windows;
         for (int64_t c = 0; c < ys[0]; c++)
             for (int64_t oh = 0; oh < ys[1]; oh++)
                 for (int64_t ow = 0; ow < ys[2]; ow++) {
@@ -676,12 +733,22 @@ class Builder {
                     if (list.empty())
                         throw Error("node \"" + node.name + "\" (" + node.op +
                                     "): a window holds no element");
-                    if (average)
-                        scale.push_back(
-                            1.0f / static_cast<float>(padded ? window : static_cast<int64_t>(list.size())));
-                    lists.push_back(std::move(list));
+                    windows.members.push_back(std::move(list));
+                    windows.padded.push_back(window);
                 }
-        emit_reduce(node, lists, scale);
+        return windows;
+    }
+
+    void pool(const Node& node) {
+        const Windows windows = windows_of(node, shape(node.inputs[0]), shape(node.output));
+        const bool padded = node.integer("countIncludePad") != 0;
+        std::vector<float> scale;
+        if (node.op == "averagePool")
+            for (size_t w = 0; w < windows.members.size(); w++)
+                scale.push_back(1.0f /
+                                static_cast<float>(padded ? windows.padded[w]
+                                                          : static_cast<int64_t>(windows.members[w].size())));
+        emit_reduce(node, windows.members, scale);
     }
 
     void mean(const Node& node) {

@@ -769,29 +769,35 @@ class Compiler {
         define(node.output, y);
     }
 
-    void lower_pool(const Node& node) {
+    // Windows of a tensor of shape s, `block` channels side by side.
+    static plain::Pool pool_of(const Node& node, const std::vector<int64_t>& s,
+                               const std::vector<int64_t>& out, int64_t block) {
         const auto kernel = node.ints("kernel"), strides = node.ints("strides"),
                    dilations = node.ints("dilations"), pads = node.ints("pads");
-        const std::vector<int64_t>&s = shape(node.inputs[0]), &out = shape(node.output);
+        return plain::Pool{.outer = s[0] / block,
+                           .block = block,
+                           .height = s[1],
+                           .width = s[2],
+                           .out_height = out[1],
+                           .out_width = out[2],
+                           .kernel_h = kernel[0],
+                           .kernel_w = kernel[1],
+                           .stride_h = strides[0],
+                           .stride_w = strides[1],
+                           .dilation_h = dilations[0],
+                           .dilation_w = dilations[1],
+                           .top = pads[0],
+                           .left = pads[1],
+                           .bottom = pads[2],
+                           .right = pads[3],
+                           .count_include_pad =
+                               node.op == "averagePool" && node.integer("countIncludePad") != 0};
+    }
+
+    void lower_pool(const Node& node) {
         const Tensor x = walkable(node.inputs[0], [](int64_t) { return true; });
-        const int64_t block = channel_block(x.desc);
-        const plain::Pool pool{.outer = s[0] / block,
-                               .block = block,
-                               .height = s[1],
-                               .width = s[2],
-                               .out_height = out[1],
-                               .out_width = out[2],
-                               .kernel_h = kernel[0],
-                               .kernel_w = kernel[1],
-                               .stride_h = strides[0],
-                               .stride_w = strides[1],
-                               .dilation_h = dilations[0],
-                               .dilation_w = dilations[1],
-                               .top = pads[0],
-                               .left = pads[1],
-                               .bottom = pads[2],
-                               .right = pads[3],
-                               .count_include_pad = node.integer("countIncludePad") != 0};
+        const plain::Pool pool =
+            pool_of(node, shape(node.inputs[0]), shape(node.output), channel_block(x.desc));
         const Tensor y = make(like(x, node.output));
         const auto run = node.op == "maxPool" ? plain::max_pool : plain::average_pool;
         add_loop({x, y}, [run, pool](float* const* t) { run(pool, t[0], t[1]); });
@@ -851,6 +857,37 @@ class Compiler {
         define(node.output, y);
     }
 
+    void lower_activate_grad(const Node& node) {
+        // Padding of a blocked layout holds zeros on both sides, and every derivative times 0 is 0 there.
+        const Tensor x = first_form(node.inputs[0]), t = as(node.inputs[1], x.desc), y = make(x.desc);
+        add_loop({x, t, y}, [f = node.activation, n = stored_elements(x.desc)](float* const* a) {
+            plain::activate_grad(f, a[0], a[1], a[2], n);
+        });
+        define(node.output, y);
+    }
+
+    void lower_group_norm_grad(const Node& node) {
+        const Tensor y = make(row_major(dims_of(node.output)));
+        const int64_t groups = node.integer("groups");
+        add_loop({plain(node.inputs[0]), plain(node.inputs[1]), y},
+                 [groups, per_group = graph_.values[node.output].elements() / groups,
+                  epsilon = node.number("epsilon")](float* const* t) {
+                     plain::group_norm_grad(groups, per_group, epsilon, t[0], t[1], t[2]);
+                 });
+        define(node.output, y);
+    }
+
+    void lower_max_pool_grad(const Node& node) {
+        const bool adjoint = node.op == "maxPoolAdjoint";
+        const plain::Pool pool =
+            pool_of(node, shape(node.inputs[0]), shape(adjoint ? node.inputs[1] : node.output), 1);
+        const Tensor y = make(row_major(dims_of(node.output)));
+        const auto run = adjoint ? plain::max_pool_adjoint : plain::max_pool_grad;
+        add_loop({plain(node.inputs[0]), plain(node.inputs[1]), y},
+                 [run, pool](float* const* t) { run(pool, t[0], t[1], t[2]); });
+        define(node.output, y);
+    }
+
     void lower(const Node& node) {
         using Method = void (Compiler::*)(const Node&);
         static const std::map<std::string, Method> methods = {
@@ -870,6 +907,10 @@ class Compiler {
             {"reshape", &Compiler::lower_reshape},
             {"transpose", &Compiler::lower_transpose},
             {"concat", &Compiler::lower_concat},
+            {"activateGrad", &Compiler::lower_activate_grad},
+            {"groupNormGrad", &Compiler::lower_group_norm_grad},
+            {"maxPoolGrad", &Compiler::lower_max_pool_grad},
+            {"maxPoolAdjoint", &Compiler::lower_max_pool_grad},
         };
         if (node.op == "conv")
             return lower_convolution<dnnl::convolution_forward>(node, false);

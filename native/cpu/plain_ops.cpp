@@ -42,6 +42,60 @@ template <class Body> void with_function(const Activation& f, Body body) {
     }
 }
 
+// 1 / (1 + e⁻ˣ) and its slope σ(x)·σ(−x), from e⁻|x| so that neither tail overflows or cancels.
+float sigmoid(float x) {
+    const float e = std::exp(-std::fabs(x));
+    return (x < 0 ? e : 1.0f) / (1 + e);
+}
+float sigmoid_slope(float x) {
+    const float e = std::exp(-std::fabs(x));
+    return e / ((1 + e) * (1 + e));
+}
+
+// Calls body with the derivative of f, float → float. NaN falls through every comparison.
+template <class Body> void with_derivative(const Activation& f, Body body) {
+    const float alpha = f.alpha, beta = f.beta;
+    // Beyond so far the derivative is 0 or 1 in float, and growth times decay cannot become NaN.
+    const auto clamped = [](float x, float bound) { return x < -bound ? -bound : x > bound ? bound : x; };
+    switch (f.kind) {
+    case ActivationKind::none:
+        return body([](float) { return 1.0f; });
+    case ActivationKind::relu:
+        return body([](float x) { return x > 0 ? 1.0f : x <= 0 ? 0.0f : x; });
+    case ActivationKind::leaky_relu:
+        return body([=](float x) { return x > 0 ? 1.0f : x <= 0 ? alpha : x; });
+    case ActivationKind::elu:
+        return body([=](float x) { return x > 0 ? 1.0f : alpha * std::exp(x); });
+    case ActivationKind::selu:
+        return body([=](float x) { return beta * (x > 0 ? 1.0f : alpha * std::exp(x)); });
+    case ActivationKind::sigmoid:
+        return body([](float x) { return sigmoid_slope(x); });
+    case ActivationKind::tanh:
+        return body([](float x) { return 4 * sigmoid_slope(2 * x); });
+    case ActivationKind::softplus:
+        return body([](float x) { return sigmoid(x); });
+    case ActivationKind::gelu:
+        return body([=](float x) {
+            const float c = clamped(x, 14.5f);
+            return 0.5f * std::erfc(c * -0.70710678118654752f) +
+                   c * (0.39894228040143268f * std::exp(-0.5f * c * c));
+        });
+    case ActivationKind::gelu_tanh:
+        return body([=](float x) {
+            const float c = clamped(x, 20);
+            const float v = 1.5957691216057308f * (c + 0.044715f * c * c * c);
+            return sigmoid(v) + c * 1.5957691216057308f * (1 + 0.134145f * c * c) * sigmoid_slope(v);
+        });
+    case ActivationKind::silu:
+        return body([=](float x) {
+            const float c = clamped(x, 200);
+            return sigmoid(c) + c * sigmoid_slope(c);
+        });
+    case ActivationKind::clip:
+        return body([=](float x) { return x != x ? x : x >= alpha && x <= beta ? 1.0f : 0.0f; });
+    }
+}
+
 template <class Body> void with_arithmetic(Arithmetic kind, Body body) {
     switch (kind) {
     case Arithmetic::add:
@@ -107,6 +161,13 @@ void activate(const Activation& f, const float* x, float* y, int64_t n) {
     with_function(f, [=](auto function) {
         for (int64_t i = 0; i < n; ++i)
             y[i] = function(x[i]);
+    });
+}
+
+void activate_grad(const Activation& f, const float* x, const float* t, float* y, int64_t n) {
+    with_derivative(f, [=](auto derivative) {
+        for (int64_t i = 0; i < n; ++i)
+            y[i] = derivative(x[i]) * t[i];
     });
 }
 
@@ -235,6 +296,28 @@ void group_norm(const Channels& layout, int64_t groups, double epsilon, const fl
     }
 }
 
+void group_norm_grad(int64_t groups, int64_t per_group, double epsilon, const float* x, const float* t,
+                     float* y) {
+    const double count = static_cast<double>(per_group);
+    for (int64_t g = 0; g < groups; ++g, x += per_group, t += per_group, y += per_group) {
+        double mean = 0, mean_t = 0, variance = 0, along = 0;
+        for (int64_t i = 0; i < per_group; ++i) {
+            mean += x[i];
+            mean_t += t[i];
+        }
+        mean /= count;
+        mean_t /= count;
+        for (int64_t i = 0; i < per_group; ++i) {
+            variance += (x[i] - mean) * (x[i] - mean);
+            along += (x[i] - mean) * t[i];
+        }
+        const double inverse = 1 / std::sqrt(variance / count + epsilon);
+        along *= inverse / count;
+        for (int64_t i = 0; i < per_group; ++i)
+            y[i] = static_cast<float>((t[i] - mean_t - (x[i] - mean) * inverse * along) * inverse);
+    }
+}
+
 void resize_nearest(const Resize& s, const float* x, float* y) {
     const int64_t row = s.width * s.block, out_row = row * s.scale_w;
     for (int64_t line = 0; line < s.outer * s.height; ++line, x += row) {
@@ -263,8 +346,8 @@ Taps inside(int64_t start, int64_t kernel, int64_t dilation, int64_t low, int64_
 }
 
 // begin(y), tap(y, x) for each element of the window, end(y, taps, padded taps) for each window.
-template <class Begin, class Tap, class End>
-void each_window(const Pool& s, const float* x, float* y, Begin begin, Tap tap, End end) {
+template <class Y, class Begin, class Tap, class End>
+void each_window(const Pool& s, const float* x, Y* y, Begin begin, Tap tap, End end) {
     for (int64_t o = 0; o < s.outer; ++o, x += s.height * s.width * s.block)
         for (int64_t i = 0; i < s.out_height; ++i)
             for (int64_t j = 0; j < s.out_width; ++j, y += s.block) {
@@ -294,6 +377,31 @@ void max_pool(const Pool& s, const float* x, float* y) {
                 to[b] = from[b] <= to[b] || to[b] != to[b] ? to[b] : from[b];
         },
         [](float*, int64_t, int64_t) {});
+}
+
+namespace {
+
+// visit(window in the pooled tensor, place of its first maximum in x)
+template <class Y, class Visit> void each_maximum(const Pool& s, const float* x, Y* pooled, Visit visit) {
+    const float* best = nullptr;
+    each_window(
+        s, x, pooled, [&](Y*) { best = nullptr; },
+        [&](Y*, const float* from) {
+            if (best == nullptr || *from > *best || (*from != *from && *best == *best))
+                best = from;
+        },
+        [&](Y* window, int64_t, int64_t) { visit(window, best - x); });
+}
+
+} // namespace
+
+void max_pool_grad(const Pool& s, const float* x, const float* t, float* y) {
+    each_maximum(s, x, y, [=](float* window, int64_t place) { *window = t[place]; });
+}
+
+void max_pool_adjoint(const Pool& s, const float* x, const float* u, float* y) {
+    std::fill_n(y, s.outer * s.height * s.width, 0.0f);
+    each_maximum(s, x, u, [=](const float* window, int64_t place) { y[place] += *window; });
 }
 
 void average_pool(const Pool& s, const float* x, float* y) {

@@ -41,6 +41,14 @@ void arithmetic(Arithmetic kind, const Broadcast& shape, const float* a, const f
 void group_norm(const Channels& layout, int64_t groups, double epsilon, const float* scale, const float* bias,
                 const Activation& f, const float* x, float* y);
 
+// y = f′(x)·t. At kinks: relu 0, leaky_relu, elu and selu what holds to the left, clip 1 on both ends.
+void activate_grad(const Activation& f, const float* x, const float* t, float* y, int64_t n);
+
+// y = (t − mean(t) − x̂·mean(x̂·t)) / sqrt(variance + epsilon), x̂ the normalised x, over each group of a
+// row-major tensor of `groups` · `per_group` elements; in double.
+void group_norm_grad(int64_t groups, int64_t per_group, double epsilon, const float* x, const float* t,
+                     float* y);
+
 // outer · [height, width] · block → outer · [height · scale_h, width · scale_w] · block.
 struct Resize {
     int64_t outer, height, width, block, scale_h, scale_w;
@@ -57,6 +65,10 @@ struct Pool {
 };
 void max_pool(const Pool& shape, const float* x, float* y);
 void average_pool(const Pool& shape, const float* x, float* y);
+// Where the first maximum of each window of x stands (NaN as more than any number): y[window] = t[there], or
+// the transpose, y[there] += u[window]. Row-major: block is 1.
+void max_pool_grad(const Pool& shape, const float* x, const float* t, float* y);
+void max_pool_adjoint(const Pool& shape, const float* x, const float* u, float* y);
 
 // Axes of a row-major tensor walked in another order, adjacent axes merged where they stay together.
 struct Walk {

@@ -107,13 +107,9 @@ static inline F softplus_(F x) {
     return select(x > 0.0f, x, F{}) + log1p_unit(exp_(-abs_(x)));
 }
 
-// x·Φ(x), Φ the normal distribution's, as max(x, 0) − |x|·Φ(−|x|): no difference of near-equal numbers in
-// either tail. Φ(−a) = exp(−a²/2)·M(a) with M(a) = ½·erfcx(a/√2), which is close to a polynomial in t,
-// t = 1 / (1 + 0.35·a).
-static inline F gelu_(F x) {
-    // Φ(−14.5) is 0 in float.
-    const F magnitude = abs_(x);
-    const F a = select(magnitude > 14.5f, splat(14.5f), magnitude);
+// M(a) = ½·erfcx(a/√2) for 0 <= a <= 14.5: exp(−a²/2)·M(a) is Φ(−a), Φ the normal distribution's. Close to a
+// polynomial in t = 1 / (1 + 0.35·a).
+static inline F scaled_normal_tail(F a) {
     const F t = 1.0f / (a * 0.35f + 1.0f);
     // M / t on 0 <= a <= 14.5. Error 3.4e-8, relative.
     F m = splat(-0.029158638790249825f);
@@ -125,7 +121,20 @@ static inline F gelu_(F x) {
     m = m * t + 0.11982068419456482f;
     m = m * t + 0.13986359536647797f;
     m = m * t + 0.139621302485466f;
-    return select(x > 0.0f, x, F{}) - a * (t * m) * exp_(a * a * -0.5f);
+    return t * m;
+}
+
+// Φ(−a) for 0 <= a <= 14.5.
+static inline F normal_tail(F a) {
+    return scaled_normal_tail(a) * exp_(a * a * -0.5f);
+}
+
+// x·Φ(x) as max(x, 0) − |x|·Φ(−|x|): no difference of near-equal numbers in either tail.
+static inline F gelu_(F x) {
+    // Φ(−14.5) is 0 in float.
+    const F magnitude = abs_(x);
+    const F a = select(magnitude > 14.5f, splat(14.5f), magnitude);
+    return select(x > 0.0f, x, F{}) - a * scaled_normal_tail(a) * exp_(a * a * -0.5f);
 }
 
 // x·σ(u), where σ(u) is 0 long before x is −200: the limit at −∞ is 0, but −∞ times 0 would be NaN.

@@ -21,7 +21,12 @@ interface Context {
   epilogue(): { activation?: Activation };
 }
 
-type Case = { input: (random: Random) => Shape; build: (context: Context) => ValueId };
+interface Case {
+  input: (random: Random) => Shape;
+  build: (context: Context) => ValueId;
+  /** A derivative itself: it has none of its own. */
+  derivative?: boolean;
+}
 
 const channels = [1, 2, 3, 5, 8, 16, 20, 37];
 const image = (random: Random): Shape => [random.pick(channels), random.integer(1, 9), random.integer(1, 9)];
@@ -107,10 +112,9 @@ function afterConvolution(c: Context): ValueId {
   });
 }
 
-function pool(c: Context, op: "maxPool" | "averagePool"): ValueId {
-  const { random, graph } = c;
-  const x = afterConvolution(c);
-  const [n, height, width] = graph.shapeOf(x) as [number, number, number];
+/** Windows that fit `shape`, and the shape that pooling with them gives. */
+function windows(random: Random, shape: Shape) {
+  const [n, height, width] = shape as [number, number, number];
   const kernel: Pair = [random.integer(1, Math.min(3, height)), random.integer(1, Math.min(3, width))];
   const strides = pair(random, 1, 3);
   const pads: Pads = [
@@ -126,19 +130,32 @@ function pool(c: Context, op: "maxPool" | "averagePool"): ValueId {
     const fits = (ceil - 1) * strides[d] < extent + pads[d];
     return random.uniform() < 0.3 && fits ? ceil : floor;
   };
-  return graph.node(
-    {
-      op,
-      name: "pool",
-      inputs: [x],
-      kernel,
-      strides,
-      pads,
-      dilations: [1, 1],
-      countIncludePad: random.uniform() < 0.5,
-    },
-    [n, size(height, 0), size(width, 1)],
-  );
+  const pooled: Shape = [n, size(height, 0), size(width, 1)];
+  return { attributes: { kernel, strides, pads, dilations: [1, 1] as const }, pooled };
+}
+
+function pool(c: Context, op: "maxPool" | "averagePool"): ValueId {
+  const x = afterConvolution(c);
+  const { attributes, pooled } = windows(c.random, c.graph.shapeOf(x));
+  const countIncludePad = c.random.uniform() < 0.5;
+  return c.graph.node({ op, name: "pool", inputs: [x], ...attributes, countIncludePad }, pooled);
+}
+
+/** A second tensor of the row of the same shape as x, so that a derivative has something to act on. */
+function beside(c: Context, x: ValueId): ValueId {
+  return c.graph.node({
+    op: "mul",
+    name: "tangent",
+    inputs: [
+      c.constant(c.graph.shapeOf(x)),
+      c.graph.node({
+        op: "activate",
+        name: "beside",
+        inputs: [x],
+        activation: { kind: "softplus", alpha: 0, beta: 0 },
+      }),
+    ],
+  });
 }
 
 function binary(c: Context, op: "add" | "sub" | "mul" | "div"): ValueId {
@@ -330,6 +347,64 @@ export const operatorCases: Record<string, Case> = {
     },
   },
 };
+
+const derivatives: Record<string, Omit<Case, "derivative">> = {
+  groupNormGrad: {
+    input: (random) => [random.pick([4, 6, 16, 64]), random.integer(1, 6), random.integer(1, 6)],
+    build: (c) => {
+      const x = afterConvolution(c);
+      const groups = c.random.pick(divisors(c.graph.shapeOf(x)[0]!));
+      // A variance near ε would only measure how well it is conditioned.
+      return c.graph.node({
+        op: "groupNormGrad",
+        name: "norm",
+        inputs: [x, beside(c, x)],
+        groups,
+        epsilon: 0.1,
+      });
+    },
+  },
+  maxPoolGrad: {
+    input: image,
+    build: (c) => {
+      const x = afterConvolution(c);
+      const { attributes, pooled } = windows(c.random, c.graph.shapeOf(x));
+      const inputs = [x, beside(c, x)];
+      return c.graph.node({ op: "maxPoolGrad", name: "pool", inputs, ...attributes }, pooled);
+    },
+  },
+  maxPoolAdjoint: {
+    input: image,
+    build: (c) => {
+      const x = afterConvolution(c);
+      const { attributes, pooled } = windows(c.random, c.graph.shapeOf(x));
+      const countIncludePad = false;
+      const u = c.graph.node(
+        { op: "averagePool", name: "u", inputs: [x], ...attributes, countIncludePad },
+        pooled,
+      );
+      return c.graph.node({ op: "maxPoolAdjoint", name: "pool", inputs: [x, u], ...attributes });
+    },
+  },
+};
+
+for (const kind of activationKinds) {
+  derivatives[`${kind}Grad`] = {
+    input: anyOrImage,
+    build: (c) => {
+      const x = afterConvolution(c);
+      return c.graph.node({
+        op: "activateGrad",
+        name: kind,
+        inputs: [x, beside(c, x)],
+        derivativeOf: randomActivation(c.random, kind),
+      });
+    },
+  };
+}
+for (const [name, graphCase] of Object.entries(derivatives)) {
+  operatorCases[name] = { ...graphCase, derivative: true };
+}
 
 for (const kind of activationKinds) {
   operatorCases[kind] = {

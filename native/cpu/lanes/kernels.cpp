@@ -1,4 +1,5 @@
 // Compiled once per instruction set: see CMakeLists.txt.
+#include "derivatives.h"
 #include "elementwise.h"
 #include "gather.h"
 #include "matmul.h"
@@ -22,6 +23,10 @@ extern const Kernels LATDYN_PASTE(LATDYN_ISA, _kernels) = {
     .fill = LATDYN_ISA::fill,
     .reduce = LATDYN_ISA::reduce,
     .group_norm = LATDYN_ISA::group_norm,
+    .activate_grad = LATDYN_ISA::activate_grad,
+    .group_norm_grad = LATDYN_ISA::group_norm_grad,
+    .max_pool_grad = LATDYN_ISA::max_pool_grad,
+    .max_pool_adjoint = LATDYN_ISA::max_pool_adjoint,
     .step_norms = LATDYN_ISA::step_norms,
 };
 

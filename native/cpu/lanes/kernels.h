@@ -140,6 +140,41 @@ struct GroupNorm {
     int32_t tile;
 };
 
+// out[e] = function′(x[e]) · t[e].
+struct ActivateGrad {
+    const float* x;
+    const float* t;
+    float* out;
+    int32_t elements;
+    Activation function;
+    int32_t tile;
+};
+
+// Per group: (t − mean(t) − x̂·mean(x̂·t))/√(variance + ε), x̂ the normalised x.
+struct GroupNormGrad {
+    const float* x;
+    const float* t;
+    float* out;
+    const int32_t* members; // [groups][per_group]
+    int32_t groups, per_group;
+    float epsilon;
+    int32_t tile;
+};
+
+// Windows are members begin[w] … begin[w+1] of x; window w stands at element window[w] of the pooled tensor.
+// Where the first maximum is: out[window] = t[member], or its transpose, out[member] += t[window].
+struct MaxPoolGrad {
+    const float* x;
+    const float* t;
+    float* out;
+    const int32_t* begin;
+    const int32_t* members;
+    const int32_t* window;
+    int32_t windows;
+    int32_t elements; // of out
+    int32_t tile;
+};
+
 // Per lane, in double: step = Σ (next − z)², norm = Σ next², back = Σ (next − anchor)². [elements][tile]
 struct StepNorms {
     const float* z;
@@ -166,6 +201,10 @@ struct Kernels {
     void (*fill)(const Fill&);
     void (*reduce)(const Reduce&);
     void (*group_norm)(const GroupNorm&);
+    void (*activate_grad)(const ActivateGrad&);
+    void (*group_norm_grad)(const GroupNormGrad&);
+    void (*max_pool_grad)(const MaxPoolGrad&);
+    void (*max_pool_adjoint)(const MaxPoolGrad&);
     void (*step_norms)(const StepNorms&);
 };
 
