@@ -153,6 +153,49 @@ export interface OmpResult {
   seconds: number;
 }
 
+export interface NearestOptions {
+  metric: "cosine" | "euclidean";
+  threads: number;
+}
+
+/**
+ * Per row of each set, its nearest row of the other (the lowest of equals) and their cosine or Euclidean
+ * distance, as float64 arithmetic on the float32 rows gives them.
+ */
+export interface NearestResult {
+  /** [rows of a]: row of b. Empty, as the others, where aborted. */
+  aIndex: Int32Array;
+  /** [rows of a] */
+  aValue: Float64Array;
+  /** [rows of b]: row of a. */
+  bIndex: Int32Array;
+  /** [rows of b] */
+  bValue: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
+export interface KnnOptions {
+  /** K; above the number of reference rows: all of them. */
+  neighbours: number;
+  /** Of the distances to the K nearest rows: their mean, or the K-th. */
+  rule: "mean" | "kth";
+  /** Rows divided by their length first; a zero vector stays one. */
+  normalise: boolean;
+  threads: number;
+}
+
+export interface KnnResult {
+  /** [queries]; NaN for those that an abort left out. */
+  score: Float64Array;
+  /** K as it was used. */
+  neighbours: number;
+  /** K was larger than the reference, so the whole of it was used. */
+  wholeReference: boolean;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface CpuInfo {
   /** Widest instruction set the kernels will use here. */
   isa: Isa;
@@ -203,6 +246,28 @@ export interface NativeAddon {
     options: OmpOptions,
     onProgress?: (progress: Progress) => void,
   ): NativeJob<OmpResult>;
+  /**
+   * a [N, columns], b [M, columns], at least one row each. A zero vector has cosine 0 with any other and 1 with a
+   * zero vector. Memory O((N + M)·columns), never N × M. Progress counts rows of the larger set.
+   */
+  nearest(
+    a: Float32Array,
+    b: Float32Array,
+    columns: number,
+    options: NearestOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<NearestResult>;
+  /**
+   * Euclidean distances of queries [Q, columns] to their K nearest rows of reference [N, columns], in float64. Memory
+   * O(N·columns) and some MiB a thread, never N × Q. Progress counts queries.
+   */
+  knnScore(
+    reference: Float32Array,
+    queries: Float32Array,
+    columns: number,
+    options: KnnOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<KnnResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
 }

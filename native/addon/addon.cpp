@@ -25,6 +25,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("noise", make_noise);
     add("deduplicate", start_deduplicate);
     add("omp", start_omp);
+    add("nearest", start_nearest);
+    add("knnScore", start_knn_score);
     add("measureGemm", gemm_limit);
     return exports;
 }

@@ -15,6 +15,10 @@ Napi::Value make_noise(const Napi::CallbackInfo& info);
 Napi::Value start_deduplicate(const Napi::CallbackInfo& info);
 // omp.cpp
 Napi::Value start_omp(const Napi::CallbackInfo& info);
+// nearest.cpp
+Napi::Value start_nearest(const Napi::CallbackInfo& info);
+// knn.cpp
+Napi::Value start_knn_score(const Napi::CallbackInfo& info);
 // machine.cpp
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
 Napi::Value gemm_limit(const Napi::CallbackInfo& info);

@@ -4,6 +4,7 @@
 #include "latdyn/error.h"
 
 #include <cmath>
+#include <limits>
 
 namespace latdyn {
 
@@ -47,6 +48,19 @@ void check_finite(RowView rows, const std::vector<double>& squares, const std::s
                     (std::isnan(x[column]) ? "NaN" : "infinity") + " in column " + std::to_string(column) +
                     ", expected finite numbers");
     }
+}
+
+std::vector<double> finite_squares(RowView rows, const std::string& what, int threads,
+                                   const std::atomic<bool>* abort) {
+    if (rows.count > std::numeric_limits<int32_t>::max())
+        throw Error(what + " has " + std::to_string(rows.count) + " rows, expected at most 2147483647");
+    std::vector<double> squares(static_cast<size_t>(rows.count));
+    constexpr int64_t batch = 1024;
+    if (run_tasks(threads, (rows.count + batch - 1) / batch, abort, [&](int64_t task, int) {
+            squared_lengths(rows, task * batch, std::min(rows.count, (task + 1) * batch), squares.data());
+        }))
+        check_finite(rows, squares, what);
+    return squares;
 }
 
 } // namespace latdyn

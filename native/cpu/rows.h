@@ -31,6 +31,11 @@ void squared_lengths(RowView rows, int64_t first, int64_t end, double* squares);
 // an element is not finite.
 void check_finite(RowView rows, const std::vector<double>& squares, const std::string& what);
 
+// |x|² of every row. Throws Error, which names `what`, where there are 2³¹ rows or more, or an element is not
+// finite. Of no use where `abort` stopped it.
+std::vector<double> finite_squares(RowView rows, const std::string& what, int threads,
+                                   const std::atomic<bool>* abort);
+
 // Runs work(task, thread) for every task on up to `threads` threads; the first exception is thrown again.
 // False where `abort` (may be null) stopped it.
 template <class Work> bool run_tasks(int threads, int64_t tasks, const std::atomic<bool>* abort, Work work) {
