@@ -12,6 +12,13 @@ export { type Preprocessor, prepareInputs, toPixels } from "./data/preprocess.js
 export { readSafetensors, writeSafetensors } from "./data/safetensors.js";
 // The method
 export { findAttractors } from "./dynamics/attractors.js";
+export {
+  type Field,
+  type FieldOptions,
+  type FieldRecord,
+  type PlaneChoice,
+  vectorField,
+} from "./dynamics/field.js";
 export type { AttractorOptions, AttractorProgress } from "./dynamics/options.js";
 export { data, latents, matched, noise, type PointSource, parsePoints } from "./dynamics/points.js";
 export {
@@ -48,6 +55,7 @@ export type {
 } from "./native.js";
 // Runs on disk
 export { type Extraction, type ExtractOptions, extractAttractors, reportOn } from "./runs/extract.js";
+export { type FieldRunOptions, runField } from "./runs/fieldRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
 // This package
 export { packageVersion } from "./version.js";

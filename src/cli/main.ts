@@ -4,6 +4,7 @@ import { AbortedError, InputError } from "../errors.js";
 import { packageVersion } from "../version.js";
 import { attractorsCommand } from "./attractors.js";
 import { doctorCommand } from "./doctor.js";
+import { fieldCommand } from "./field.js";
 import { inspectCommand } from "./inspect.js";
 import { INTERRUPTED } from "./interrupt.js";
 
@@ -32,6 +33,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
 130 interrupted. "latdyn COMMAND --help" explains a command.`,
     );
   attractorsCommand(program);
+  fieldCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;

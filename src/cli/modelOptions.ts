@@ -1,0 +1,50 @@
+/** Options that every command on a model has: where it computes, and where its result goes. */
+import { type Command, Option } from "commander";
+import { checkDevice, checkEngine, ISAS, LAYOUTS } from "../dynamics/options.js";
+import type { Isa, Layout } from "../native.js";
+import { number } from "./arguments.js";
+
+export const MODEL_HELP =
+  "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, or a square map.onnx";
+
+export interface ComputeFlags {
+  threads?: number;
+  device?: string;
+  engine?: string;
+  layout?: Layout | "auto";
+  isa?: Isa | "auto";
+}
+
+export interface OutputFlags {
+  out?: string;
+  overwrite?: boolean;
+  report: boolean;
+  json?: boolean;
+}
+
+export function addComputeOptions(command: Command): Command {
+  return command
+    .option("--threads <number>", "worker threads (default: all)", number)
+    .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
+    .option("--engine <name>", "auto, native, onnx or tfjs (default: auto)")
+    .addOption(
+      new Option("--layout <name>", "how the native engine lays rows out (default: auto)").choices(LAYOUTS),
+    )
+    .addOption(
+      new Option("--isa <name>", "instruction set of the native engine (default: auto)").choices(ISAS),
+    );
+}
+
+export function addOutputOptions(command: Command, what: string): Command {
+  return command
+    .option("--out <folder>", `where the result goes (default: runs/MODEL-${what}-DATE-TIME)`)
+    .option("--overwrite", "replace an existing folder once the new one is whole")
+    .option("--no-report", "leave report.html out of the folder")
+    .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr");
+}
+
+/** Before any file is opened: a command line that cannot work should say so at once. */
+export function checkCompute({ device = "auto", engine = "auto" }: ComputeFlags): void {
+  checkDevice(device);
+  checkEngine(engine);
+}
