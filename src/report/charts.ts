@@ -11,9 +11,9 @@ export const CHART_WIDTH = 460;
 const CHART_HEIGHT = 250;
 const FONT_SIZE = 12;
 /** Mean width of a character of the system's fonts at FONT_SIZE, rounded up. */
-const CHARACTER = 6.8;
+export const CHARACTER = 6.8;
 
-type Layer = Extract<TopLevelSpec, { layer: unknown }>["layer"][number];
+export type Layer = Extract<TopLevelSpec, { layer: unknown }>["layer"][number];
 type Config = NonNullable<NonNullable<Parameters<typeof compile>[1]>["config"]>;
 
 const THEME: Config = {
@@ -48,7 +48,7 @@ const THEME: Config = {
 };
 
 /** What all charts share; `fit` makes the whole of the SVG, axes included, as wide as asked for. */
-const FRAME = {
+export const FRAME = {
   width: CHART_WIDTH,
   height: CHART_HEIGHT,
   autosize: { type: "fit", contains: "padding" },
@@ -99,7 +99,7 @@ interface Axis {
 }
 
 /** The channel of a number along an axis whose ends are exactly the domain's. */
-function along({ title, scale, domain, ticks, format = ",d" }: Axis) {
+export function along({ title, scale, domain, ticks, format = ",d" }: Axis) {
   return {
     type: "quantitative" as const,
     title,
@@ -245,7 +245,7 @@ function placeOn(value: number, first: number, last: number, scale: "linear" | "
 }
 
 /** Round numbers within [first, last] for a log axis: the fewer of each decade, the more decades there are. */
-function roundTicks(first: number, last: number): number[] {
+export function roundTicks(first: number, last: number): number[] {
   const steps = last / first > 1e4 ? [1] : last / first > 10 ? [1, 3] : [1, 2, 3, 5];
   const ticks: number[] = [];
   for (let power = Math.floor(Math.log10(first)); power <= Math.log10(last); power++) {
@@ -258,7 +258,7 @@ function roundTicks(first: number, last: number): number[] {
 }
 
 /** Powers of ten within [first, last], evenly thinned to at most seven. */
-function powerTicks(first: number, last: number): number[] {
+export function powerTicks(first: number, last: number): number[] {
   const low = Math.ceil(Math.log10(first));
   const high = Math.floor(Math.log10(last));
   const step = Math.max(1, Math.ceil((high - low) / 6));
