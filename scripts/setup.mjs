@@ -2,7 +2,7 @@
 /**
  * Makes this folder ready to run: `node scripts/setup.mjs [--check] [--ci]`.
  *
- * Does what is missing and nothing else, one line a step: system packages (compiler, CMake, oneDNN), npm
+ * Does what is missing and nothing else, one line a step: system packages (compiler, CMake, oneDNN, Eigen), npm
  * packages, the native addon, the TypeScript build. Called before every demo, test and bench, so a run that
  * finds nothing to do takes a fraction of a second.
  *
@@ -90,6 +90,11 @@ function missingSystemPackages(ci) {
       purpose: "oneDNN, headers and library",
       found: hasHeader("dnnl.hpp", "oneapi/dnnl/dnnl.hpp"),
     },
+    {
+      name: "libeigen3-dev",
+      purpose: "Eigen, headers only",
+      found: hasHeader("eigen3/Eigen/Core", "Eigen/Core"),
+    },
   ];
   const wanted = [
     { name: "clang-format", purpose: "the format check", found: findProgram("clang-format") !== undefined },
@@ -123,7 +128,7 @@ function installSystemPackages({ needed, wanted }) {
   if (!hasApt) {
     fail(
       `setup: ${lacks}, and has no apt-get to install it with.`,
-      "Install it the way your system does (oneDNN: Fedora onednn-devel, Arch onednn, Homebrew onednn) and run this again.",
+      "Install it the way your system does (oneDNN: Fedora onednn-devel, Arch onednn, Homebrew onednn; Eigen: eigen3-devel, eigen) and run this again.",
     );
   }
   if (prefix === undefined) {

@@ -196,6 +196,28 @@ export interface KnnResult {
   seconds: number;
 }
 
+export interface EigenvaluesOptions {
+  /** Also the last components of the eigenvectors. */
+  lastComponents: boolean;
+  /** Also the largest singular values. */
+  norm: boolean;
+  threads: number;
+}
+
+/** Per matrix; NaN throughout where it holds a value that is not finite. */
+export interface EigenvaluesResult {
+  /** [N, k], by falling modulus. */
+  real: Float64Array;
+  /** [N, k] */
+  imaginary: Float64Array;
+  /** [N, k]: modulus of the last component of each eigenvector of unit length; empty unless asked for. */
+  lastComponents: Float64Array;
+  /** [N]: largest singular value; empty unless asked for. */
+  norm: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface CpuInfo {
   /** Widest instruction set the kernels will use here. */
   isa: Isa;
@@ -268,6 +290,13 @@ export interface NativeAddon {
     options: KnnOptions,
     onProgress?: (progress: Progress) => void,
   ): NativeJob<KnnResult>;
+  /** Of square matrices [N, k, k], row-major, k up to 16,384, in double; O(k³) each. Progress counts matrices. */
+  eigenvalues(
+    matrices: Float64Array,
+    k: number,
+    options: EigenvaluesOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<EigenvaluesResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
 }

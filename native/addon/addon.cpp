@@ -27,6 +27,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("omp", start_omp);
     add("nearest", start_nearest);
     add("knnScore", start_knn_score);
+    add("eigenvalues", start_eigenvalues);
     add("measureGemm", gemm_limit);
     return exports;
 }

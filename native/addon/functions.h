@@ -19,6 +19,8 @@ Napi::Value start_omp(const Napi::CallbackInfo& info);
 Napi::Value start_nearest(const Napi::CallbackInfo& info);
 // knn.cpp
 Napi::Value start_knn_score(const Napi::CallbackInfo& info);
+// eigenvalues.cpp
+Napi::Value start_eigenvalues(const Napi::CallbackInfo& info);
 // machine.cpp
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
 Napi::Value gemm_limit(const Napi::CallbackInfo& info);
