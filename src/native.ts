@@ -218,6 +218,47 @@ export interface EigenvaluesResult {
   seconds: number;
 }
 
+export interface TrajectoryOptions {
+  /** N: applications of f for every row. A path has N + 1 points, both ends included. */
+  steps: number;
+  /** Steps whose points are kept, ascending, 0 … steps. */
+  storeSteps: Int32Array;
+  /** Rows whose curves are kept, ascending. */
+  curveRows: Int32Array;
+  threads: number;
+}
+
+export interface TrajectoryCurve {
+  /** [steps]: squared length of each step. */
+  residual: Float32Array;
+  /** [steps + 1]: Euclidean norm of each point. */
+  norm: Float32Array;
+  /** [steps + 1]: distance to the nearest attractor; empty where there are no attractors. */
+  distance: Float32Array;
+}
+
+export interface TrajectoryResult {
+  /**
+   * [rows]: mean over the path of the distance to the nearest attractor; empty where there are no attractors. NaN for
+   * a path on which a point is not finite, and for one that an abort cut short.
+   */
+  score: Float64Array;
+  /** [rows, storeSteps, k] */
+  stored: Float32Array;
+  /** One per curveRows entry. */
+  curves: TrajectoryCurve[];
+  evaluations: number;
+  aborted: boolean;
+  seconds: number;
+}
+
+export interface ScorePathsResult {
+  /** [rows]; NaN as in TrajectoryResult. */
+  score: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface CpuInfo {
   /** Widest instruction set the kernels will use here. */
   isa: Isa;
@@ -297,6 +338,26 @@ export interface NativeAddon {
     options: EigenvaluesOptions,
     onProgress?: (progress: Progress) => void,
   ): NativeJob<EigenvaluesResult>;
+  /**
+   * initial [rows, k], attractors [A, k] (A may be 0: no scores). Walks every row `steps` applications of f and keeps
+   * only what is asked for. The plan's input and output must both have k elements.
+   */
+  trajectory(
+    plan: NativePlan,
+    initial: Float32Array,
+    attractors: Float32Array,
+    options: TrajectoryOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<TrajectoryResult>;
+  /** The score of paths [rows, points, columns] walked by another engine, against attractors [A, columns], A >= 1. */
+  scorePaths(
+    paths: Float32Array,
+    points: number,
+    columns: number,
+    attractors: Float32Array,
+    options: { threads: number },
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<ScorePathsResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
 }

@@ -28,6 +28,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("nearest", start_nearest);
     add("knnScore", start_knn_score);
     add("eigenvalues", start_eigenvalues);
+    add("trajectory", start_trajectory);
+    add("scorePaths", start_score_paths);
     add("measureGemm", gemm_limit);
     return exports;
 }

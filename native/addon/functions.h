@@ -21,6 +21,9 @@ Napi::Value start_nearest(const Napi::CallbackInfo& info);
 Napi::Value start_knn_score(const Napi::CallbackInfo& info);
 // eigenvalues.cpp
 Napi::Value start_eigenvalues(const Napi::CallbackInfo& info);
+// trajectory.cpp
+Napi::Value start_trajectory(const Napi::CallbackInfo& info);
+Napi::Value start_score_paths(const Napi::CallbackInfo& info);
 // machine.cpp
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
 Napi::Value gemm_limit(const Napi::CallbackInfo& info);

@@ -1,0 +1,338 @@
+// The trajectory score in a stream: the mean over a path of the distance to the nearest attractor.
+//
+// A point that has moved by s since attractor a was d away from it is at least d − s away (triangle
+// inequality). So for each attractor d + P is kept, P being the length of the path up to the measurement, and
+// at path length P' it is no nearer than (d + P) − P'. At every step the distance to the attractor that was
+// nearest before is measured; the others only where their bound is below it, exactly those that can have
+// become nearest. On a path that settles, that soon is none: a step then takes 3·k operations, not
+// 3·k·attractors.
+//
+// Distances and bounds are in double, from the floats of the path: the score is that of the plain form but
+// for roundings of 1e-15. `slack` is far above them, so a rounding never hides an attractor.
+#include "latdyn/trajectory.h"
+
+#include "distance_kernels.h"
+#include "latdyn/error.h"
+#include "memory.h"
+#include "rows.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <string>
+
+namespace latdyn {
+
+namespace {
+
+constexpr double slack = 1 + 1e-9;
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+// The nearest attractor of one moving point.
+class Follower {
+  public:
+    Follower(const DistanceKernels& kernels, RowView attractors)
+        : kernels(kernels), attractors(attractors), keys(static_cast<size_t>(attractors.count)) {}
+
+    int64_t nearest() const { return index; }
+    // To the attractor that is nearest.
+    double distance() const { return least; }
+    // Mean of the distances so far; NaN where a point was not finite.
+    double score() const { return points > 0 ? sum / static_cast<double>(points) : nan; }
+
+    // The first point, `z` [k] in double.
+    void start(const double* z, std::vector<int32_t>& indices, std::vector<double>& squared) {
+        indices.resize(keys.size());
+        squared.resize(keys.size());
+        std::iota(indices.begin(), indices.end(), 0);
+        length = sum = 0;
+        points = 0;
+        index = 0;
+        measure(z, indices, squared);
+        for (size_t a = 0; a < keys.size(); a++)
+            keys[a] = std::sqrt(squared[a]);
+        settle();
+    }
+
+    // The next point: how far it is from the last one and from the nearest attractor, both squared. True
+    // where other attractors may be nearer now, and `search` has to be called; else the step is done.
+    bool advance(double step_squared, double distance_squared) {
+        length += std::sqrt(step_squared);
+        least = std::sqrt(distance_squared);
+        if (others <= (least + length) * slack)
+            return true;
+        count();
+        return false;
+    }
+
+    // Measures the attractors that can have become nearest. False where another one has.
+    bool search(const double* z, std::vector<int32_t>& indices, std::vector<double>& squared) {
+        keys[index] = least + length;
+        const double limit = keys[index] * slack;
+        indices.resize(keys.size());
+        size_t found = 0;
+        for (size_t a = 0; a < keys.size(); a++) {
+            indices[found] = static_cast<int32_t>(a);
+            found += keys[a] <= limit;
+        }
+        indices.resize(found);
+        squared.resize(found);
+        measure(z, indices, squared);
+        for (size_t i = 0; i < found; i++)
+            keys[indices[i]] = std::sqrt(squared[i]) + length;
+        const int64_t before = index;
+        settle();
+        return index == before;
+    }
+
+  private:
+    const DistanceKernels& kernels;
+    const RowView attractors;
+    // Per attractor: distance when it was last measured, and the length of the path up to there.
+    std::vector<double> keys;
+    // Smallest key but the nearest's.
+    double others = 0;
+    double least = 0, length = 0, sum = 0;
+    int64_t index = 0, points = 0;
+
+    void measure(const double* z, const std::vector<int32_t>& indices, std::vector<double>& squared) {
+        kernels.squared(z, attractors.data, nullptr, attractors.columns, indices.data(),
+                        static_cast<int64_t>(indices.size()), squared.data());
+    }
+
+    // The smallest key is that of an attractor just measured: no other's bound is below it.
+    void settle() {
+        index = std::min_element(keys.begin(), keys.end()) - keys.begin();
+        others = std::numeric_limits<double>::infinity();
+        for (size_t a = 0; a < keys.size(); a++)
+            if (static_cast<int64_t>(a) != index)
+                others = std::min(others, keys[a]);
+        least = keys[index] - length;
+        count();
+    }
+
+    void count() {
+        sum += least;
+        points++;
+    }
+};
+
+class Walker {
+  public:
+    Walker(const Plan& plan, const float* initial, int64_t rows, RowView attractors,
+           const TrajectoryOptions& options, const TrajectoryOutput& output, JobCounters& counters)
+        : plan(plan), initial(initial), rows(rows), attractors(attractors), options(options), output(output),
+          counters(counters), kernels(distance_kernels_of(plan.info.isa)), workspace(plan.make_workspace()),
+          tile(plan.info.tile_rows), k(plan.info.input_elements),
+          nearest(aligned_floats(static_cast<size_t>(k * tile))), sums(3 * static_cast<size_t>(tile)),
+          curves(static_cast<size_t>(tile)), z(static_cast<size_t>(k)),
+          followers(static_cast<size_t>(tile), Follower(kernels, attractors)) {}
+
+    // Rows [first, first + live), one a lane.
+    void walk(int64_t first, int live) {
+        const FlushDenormals flush;
+        begin(first, live);
+        for (int32_t step = 1; step <= options.steps; step++) {
+            if (counters.abort.load(std::memory_order_relaxed))
+                return;
+            // Few lanes alone are quicker than a tile that is nearly empty.
+            if (live > plan.info.narrow_lanes)
+                plan.run(*workspace);
+            else
+                for (int lane = 0; lane < live; lane++)
+                    plan.run_lane(*workspace, lane);
+            counters.evaluations.fetch_add(live, std::memory_order_relaxed);
+            measure();
+            std::memcpy(workspace->input, workspace->output, sizeof(float) * static_cast<size_t>(k * tile));
+            for (int lane = 0; lane < live; lane++)
+                advance(lane);
+            store(first, live, step);
+        }
+        if (attractors.count > 0)
+            for (int lane = 0; lane < live; lane++)
+                output.score[first + lane] = lost[lane] ? nan : followers[lane].score();
+        counters.finished.fetch_add(live, std::memory_order_relaxed);
+    }
+
+  private:
+    const Plan& plan;
+    const float* initial;
+    const int64_t rows;
+    const RowView attractors;
+    const TrajectoryOptions& options;
+    const TrajectoryOutput& output;
+    JobCounters& counters;
+    const DistanceKernels& kernels;
+    const std::unique_ptr<Workspace> workspace;
+    const int64_t tile, k;
+    // Each lane's nearest attractor, laid out as the workspace's points.
+    const AlignedFloats nearest;
+    std::vector<double> sums;
+    // Where a lane's curve goes; null for most.
+    std::vector<Curve*> curves;
+    // Whether a point of the lane's path was not finite.
+    std::vector<char> lost;
+    // One lane's point.
+    std::vector<double> z;
+    std::vector<Follower> followers;
+    std::vector<int32_t> indices;
+    std::vector<double> squared;
+
+    double* step() { return sums.data(); }
+    double* distance() { return sums.data() + tile; }
+    double* norm() { return sums.data() + 2 * tile; }
+
+    void begin(int64_t first, int live) {
+        std::fill_n(workspace->input, k * tile, 0.0f);
+        std::fill_n(nearest.get(), k * tile, 0.0f);
+        lost.assign(static_cast<size_t>(tile), 0);
+        for (int lane = 0; lane < live; lane++) {
+            double squares = 0;
+            for (int64_t e = 0; e < k; e++) {
+                const float value = initial[(first + lane) * k + e];
+                workspace->input[e * tile + lane] = value;
+                squares += double(value) * double(value);
+            }
+            lost[lane] = !std::isfinite(squares);
+            if (attractors.count > 0 && !lost[lane]) {
+                read(lane);
+                followers[lane].start(z.data(), indices, squared);
+                show_nearest(lane);
+            }
+            const auto found =
+                std::lower_bound(options.curve_rows.begin(), options.curve_rows.end(), first + lane);
+            const bool kept = found != options.curve_rows.end() && *found == first + lane;
+            curves[lane] = kept ? &(*output.curves)[found - options.curve_rows.begin()] : nullptr;
+            if (kept)
+                record(*curves[lane], lane, squares);
+        }
+        store(first, live, 0);
+    }
+
+    // The lane's point, from the workspace's input.
+    void read(int lane) {
+        for (int64_t e = 0; e < k; e++)
+            z[e] = workspace->input[e * tile + lane];
+    }
+
+    void show_nearest(int lane) {
+        const float* from = attractors[followers[lane].nearest()];
+        for (int64_t e = 0; e < k; e++)
+            nearest[e * tile + lane] = from[e];
+    }
+
+    // The step just taken, input → output.
+    void measure() {
+        if (tile % 16 == 0) {
+            kernels.tile(
+                {workspace->input, workspace->output, nearest.get(), k, tile, step(), distance(), norm()});
+            return;
+        }
+        std::fill(sums.begin(), sums.end(), 0.0);
+        for (int64_t e = 0; e < k; e++)
+            for (int64_t lane = 0; lane < tile; lane++) {
+                const double next = workspace->output[e * tile + lane];
+                const double s = next - workspace->input[e * tile + lane],
+                             d = next - nearest[e * tile + lane];
+                step()[lane] += s * s;
+                distance()[lane] += d * d;
+                norm()[lane] += next * next;
+            }
+    }
+
+    // What the step makes of the lane's path; the point is in the workspace's input.
+    void advance(int lane) {
+        lost[lane] = lost[lane] || !std::isfinite(norm()[lane]);
+        if (attractors.count > 0 && !lost[lane] && followers[lane].advance(step()[lane], distance()[lane])) {
+            read(lane);
+            if (!followers[lane].search(z.data(), indices, squared))
+                show_nearest(lane);
+        }
+        if (curves[lane]) {
+            curves[lane]->residual.push_back(static_cast<float>(step()[lane]));
+            record(*curves[lane], lane, norm()[lane]);
+        }
+    }
+
+    void record(Curve& curve, int lane, double squares) {
+        curve.norm.push_back(static_cast<float>(std::sqrt(squares)));
+        if (attractors.count > 0)
+            curve.distance.push_back(static_cast<float>(lost[lane] ? nan : followers[lane].distance()));
+    }
+
+    void store(int64_t first, int live, int32_t step) {
+        const auto& steps = options.store_steps;
+        const auto found = std::lower_bound(steps.begin(), steps.end(), step);
+        if (found == steps.end() || *found != step)
+            return;
+        const int64_t place = found - steps.begin(), places = static_cast<int64_t>(steps.size());
+        for (int lane = 0; lane < live; lane++)
+            for (int64_t e = 0; e < k; e++)
+                output.stored[((first + lane) * places + place) * k + e] = workspace->input[e * tile + lane];
+    }
+};
+
+RowView checked(const AttractorSet& attractors, int64_t columns, int threads) {
+    const RowView rows{attractors.data, attractors.count, columns};
+    finite_squares(rows, "attractors", threads, nullptr);
+    return rows;
+}
+
+} // namespace
+
+void trajectory(const Plan& plan, const float* initial, int64_t rows, const AttractorSet& attractors,
+                const TrajectoryOptions& options, const TrajectoryOutput& output, JobCounters& counters) {
+    if (plan.info.input_elements != plan.info.output_elements)
+        throw Error("the map takes " + std::to_string(plan.info.input_elements) + " elements and gives " +
+                    std::to_string(plan.info.output_elements) + ": it cannot be iterated");
+    const RowView against = checked(attractors, plan.info.input_elements, options.threads);
+    if (against.count > 0)
+        std::fill_n(output.score, rows, nan);
+    const int64_t tile = plan.info.tile_rows;
+    std::vector<std::unique_ptr<Walker>> walkers(static_cast<size_t>(std::max(options.threads, 1)));
+    run_tasks(options.threads, (rows + tile - 1) / tile, &counters.abort, [&](int64_t task, int thread) {
+        if (!walkers[thread])
+            walkers[thread] =
+                std::make_unique<Walker>(plan, initial, rows, against, options, output, counters);
+        const int64_t first = task * tile;
+        walkers[thread]->walk(first, static_cast<int>(std::min(tile, rows - first)));
+    });
+}
+
+void score_paths(const float* paths, int64_t rows, int64_t points, int64_t columns,
+                 const AttractorSet& attractors, int threads, double* score, JobCounters& counters) {
+    if (attractors.count < 1)
+        throw Error("attractors has no rows, expected at least one");
+    const RowView against = checked(attractors, columns, threads);
+    const DistanceKernels& kernels = distance_kernels_of(widest_isa());
+    std::fill_n(score, rows, nan);
+    run_tasks(threads, rows, &counters.abort, [&](int64_t row, int) {
+        Follower follower(kernels, against);
+        std::vector<double> z(static_cast<size_t>(columns));
+        std::vector<int32_t> indices;
+        std::vector<double> squared;
+        const int32_t self = 0;
+        for (int64_t t = 0; t < points; t++) {
+            const float* point = paths + (row * points + t) * columns;
+            std::copy_n(point, columns, z.begin());
+            if (t == 0) {
+                if (!std::isfinite(dot(point, point, columns)))
+                    return;
+                follower.start(z.data(), indices, squared);
+                continue;
+            }
+            double step = 0, distance = 0;
+            kernels.squared(z.data(), point - columns, nullptr, columns, &self, 1, &step);
+            if (!std::isfinite(step))
+                return;
+            kernels.squared(z.data(), against[follower.nearest()], nullptr, columns, &self, 1, &distance);
+            if (follower.advance(step, distance))
+                follower.search(z.data(), indices, squared);
+        }
+        score[row] = follower.score();
+        counters.finished.fetch_add(1, std::memory_order_relaxed);
+    });
+}
+
+} // namespace latdyn
