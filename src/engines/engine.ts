@@ -34,6 +34,13 @@ export interface Engine {
   encode(inputs: Matrix, options: CallOptions): Promise<Matrix>;
   /** D: latents [N, k] → [N, elements of the input shape]. Throws as apply, and for a square map. */
   decode(latents: Matrix, options: CallOptions): Promise<Matrix>;
+  /**
+   * J_f(z)·v, row by row: latents [N, k] and tangents [N, k] → [N, k]. Left out by an engine that cannot
+   * differentiate. Throws as apply.
+   */
+  jacobianVector?(latents: Matrix, tangents: Matrix, options: CallOptions): Promise<Matrix>;
+  /** J_f(z)ᵀ·u, row by row: latents [N, k] and cotangents [N, k] → [N, k]. Left out and throws as jacobianVector. */
+  vectorJacobian?(latents: Matrix, cotangents: Matrix, options: CallOptions): Promise<Matrix>;
   /** Frees what was compiled. Calls already running finish. */
   dispose(): void;
 }

@@ -1,8 +1,9 @@
 /** The default engine: the addon's plans, compiled when first needed and kept as long as the model. */
 import { AbortedError, InputError } from "../errors.js";
+import { jacobianVectorGraph, vectorJacobianGraph } from "../graph/differentiate.js";
 import { elements, formatShape, type Graph } from "../graph/graph.js";
 import { lower } from "../graph/lower.js";
-import type { Matrix } from "../matrix.js";
+import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import {
   type CompileOptions,
@@ -74,6 +75,27 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     return { data: result.output, rows: rows.rows, columns };
   };
 
+  /** Rows [z, v] for a graph that multiplies v by the Jacobian at z; made of f when first asked for. */
+  const products = new Map<typeof jacobianVectorGraph, Graph>();
+  const applyProduct = async (
+    derive: typeof jacobianVectorGraph,
+    latents: Matrix,
+    vectors: Matrix,
+    call: CallOptions,
+  ): Promise<Matrix> => {
+    checkWidth(model, model.map, latents, "latents");
+    checkWidth(model, model.map, vectors, "vectors");
+    if (vectors.rows !== latents.rows) {
+      throw new InputError(`${model.name}: ${vectors.rows} vectors for ${latents.rows} latents`);
+    }
+    let graph = products.get(derive);
+    if (graph === undefined) {
+      graph = derive(model.map);
+      products.set(derive, graph);
+    }
+    return applyGraph(graph, beside(latents, vectors), "pairs", call);
+  };
+
   return {
     name: "native",
     plan: () => planOf(model.map).info,
@@ -91,6 +113,9 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     apply: (latents, call) => applyGraph(model.map, latents, "latents", call),
     encode: async (inputs, call) => applyGraph(half("encoder"), inputs, "inputs", call),
     decode: async (latents, call) => applyGraph(half("decoder"), latents, "latents", call),
+    jacobianVector: (latents, tangents, call) => applyProduct(jacobianVectorGraph, latents, tangents, call),
+    vectorJacobian: (latents, cotangents, call) =>
+      applyProduct(vectorJacobianGraph, latents, cotangents, call),
     async iterate(initial, { threads, signal, onProgress, ...options }) {
       checkWidth(model, model.map, initial, "latents");
       const plan = planOf(model.map);
@@ -119,6 +144,17 @@ function compile(model: Autoencoder, graph: Graph, options: CompileOptions): Nat
       },
     );
   }
+}
+
+/** [a, b], row by row. */
+function beside(a: Matrix, b: Matrix): Matrix {
+  const columns = a.columns + b.columns;
+  const data = new Float32Array(a.rows * columns);
+  for (let i = 0; i < a.rows; i++) {
+    data.set(row(a, i), i * columns);
+    data.set(row(b, i), i * columns + a.columns);
+  }
+  return { data, rows: a.rows, columns };
 }
 
 function checkWidth(model: Autoencoder, graph: Graph, rows: Matrix, what: string): void {
