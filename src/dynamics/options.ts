@@ -17,7 +17,7 @@ export const PRESETS = {
 } as const;
 
 export interface AttractorProgress {
-  readonly phase: "encode" | "iterate" | "deduplicate";
+  readonly phase: "encode" | "iterate" | "deduplicate" | "pursue";
   /** The set at hand. */
   readonly set: string;
   /** Points of this phase that are done, of `total`; over all sets where the phase is "iterate". */
