@@ -2,6 +2,15 @@
 
 // Measures
 export { type NearestInputs, nearestInputs } from "./analysis/nearestInput.js";
+export { bestTerms, orthonormalBasis } from "./analysis/orthonormal.js";
+export {
+  type Probe,
+  type ProbeErrors,
+  type ProbeOptions,
+  type ProbeRecord,
+  type ProbeSet,
+  probe,
+} from "./analysis/probing.js";
 export { pairwiseSimilarity, type Similarity, similarity, type TwoSided } from "./analysis/similarity.js";
 // Data
 export type { DataRow, Dataset } from "./data/dataset.js";
@@ -56,6 +65,7 @@ export type {
 // Runs on disk
 export { type Extraction, type ExtractOptions, extractAttractors, reportOn } from "./runs/extract.js";
 export { type FieldRunOptions, runField } from "./runs/fieldRun.js";
+export { type ProbeRunOptions, runProbe } from "./runs/probeRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
 // This package
 export { packageVersion } from "./version.js";

@@ -7,6 +7,7 @@ import { doctorCommand } from "./doctor.js";
 import { fieldCommand } from "./field.js";
 import { inspectCommand } from "./inspect.js";
 import { INTERRUPTED } from "./interrupt.js";
+import { probeCommand } from "./probe.js";
 
 const FAILED = 1;
 const BAD_INPUT = 2;
@@ -34,6 +35,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
     );
   attractorsCommand(program);
   fieldCommand(program);
+  probeCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;

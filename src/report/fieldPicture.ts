@@ -73,7 +73,8 @@ export function normLevels({ norm }: Field): NormLevel[] {
   // A single grid point close to an attractor would stretch the scale by decades.
   const low = sorted[Math.floor(0.02 * (sorted.length - 1))];
   const high = sorted[Math.ceil(0.98 * (sorted.length - 1))];
-  const classes = high > low ? LEVELS.length : 1;
+  // Norms that differ by rounding alone are one class.
+  const classes = high > low * 1.001 ? LEVELS.length : 1;
   return Array.from({ length: classes }, (_, i) => ({
     from: low * (high / low) ** (i / classes),
     to: low * (high / low) ** ((i + 1) / classes),
@@ -230,7 +231,8 @@ export function ticks(low: number, high: number): number[] {
   const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((value) => value >= rough) as number;
-  const first = Math.ceil(low / step);
+  // A tick on the very edge is kept in spite of rounding.
+  const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor((high - 0.05 * (high - low)) / step);
   // A quotient of whole numbers has no 0.30000000000000004.
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) =>
