@@ -2,6 +2,7 @@
 const SUITES = {
   attractors: "the extraction of attractors against this machine's limit and against PyTorch",
   kernels: "noise, one application of f and deduplication, each on its own",
+  omp: "matching pursuit against scikit-learn",
 };
 
 const [suite, ...args] = process.argv.slice(2);

@@ -456,6 +456,8 @@ class GramWorker {
         const size_t count = pursuit.chosen.size();
         const float* own_low = gram.low(atom);
         to.resize(count);
+        for (int32_t other : pursuit.chosen)
+            __builtin_prefetch(own_low + other);
         for (size_t i = 0; i < count; i++)
             to[i] = double(high[i][atom]) + double(own_low[pursuit.chosen[i]]);
     }

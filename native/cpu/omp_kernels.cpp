@@ -120,46 +120,84 @@ static double dot(const double* x, const double* y, int64_t count) {
     return total(sums);
 }
 
+// Eight rows at a time: what the solved part takes from each of them does not wait for the others, and the
+// eight unknowns stay in registers. The last rows may be fewer; in their place stand unknowns that are zero.
 static void solve_lower(const double* rows, const double* inverse, int64_t count, double* b) {
-    for (int64_t i = 0; i < count; i++)
-        b[i] = (b[i] - dot(rows + omp_row(i), b, i)) * inverse[i];
-}
-
-static void solve_upper(const double* rows, const double* inverse, int64_t count, double* b) {
-    for (int64_t i = count - 1; i >= 0; i--) {
-        const double x = b[i] * inverse[i];
-        b[i] = x;
-        const double* row = rows + omp_row(i);
-        const D factor = splat(x);
-        for (int64_t j = 0; j < i; j += half)
-            store_double(b + j, load_double(b + j) - factor * load_double(row + j));
-    }
-}
-
-static void subtract(const float* vector, const float* const* rows, const double* factors, int64_t count,
-                     int64_t k, double* out) {
-    constexpr int registers = 8;
-    int64_t at = 0;
-    for (; at + registers * half <= k; at += registers * half) {
-        D sums[registers];
-#pragma GCC unroll 8
-        for (int r = 0; r < registers; r++)
-            sums[r] = load_double(vector + at + r * half);
-        for (int64_t i = 0; i < count; i++) {
-            const D factor = splat(factors[i]);
-#pragma GCC unroll 8
-            for (int r = 0; r < registers; r++)
-                sums[r] -= factor * load_double(rows[i] + at + r * half);
+    for (int64_t first = 0; first < count; first += 8) {
+        const int some = count - first < 8 ? static_cast<int>(count - first) : 8;
+        const double* row[8];
+        double x[8], factor[8];
+        for (int m = 0; m < 8; m++) {
+            row[m] = rows + omp_row(first + (m < some ? m : 0)) + first;
+            x[m] = m < some ? b[first + m] - dot(row[m] - first, b, first) : 0;
+            factor[m] = m < some ? inverse[first + m] : 0;
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < registers; r++)
-            store_double(out + at + r * half, sums[r]);
+        for (int m = 0; m < 8; m++) {
+            x[m] *= factor[m];
+#pragma GCC unroll 8
+            for (int n = m + 1; n < 8; n++)
+                x[n] -= row[n][m] * x[m];
+        }
+        for (int m = 0; m < some; m++)
+            b[first + m] = x[m];
     }
-    for (; at < k; at++) {
-        double sum = vector[at];
-        for (int64_t i = 0; i < count; i++)
-            sum -= factors[i] * static_cast<double>(rows[i][at]);
-        out[at] = sum;
+}
+
+// Eight rows at a time, from below, as above; the unsolved part is loaded and stored once for all of them.
+static void solve_upper(const double* rows, const double* inverse, int64_t count, double* b) {
+    for (int64_t first = (count - 1) / 8 * 8; first >= 0; first -= 8) {
+        const int some = count - first < 8 ? static_cast<int>(count - first) : 8;
+        const double* row[8];
+        double x[8], factor[8];
+        for (int m = 0; m < 8; m++) {
+            row[m] = rows + omp_row(first + (m < some ? m : 0)) + first;
+            x[m] = m < some ? b[first + m] : 0;
+            factor[m] = m < some ? inverse[first + m] : 0;
+        }
+#pragma GCC unroll 8
+        for (int m = 7; m >= 0; m--) {
+            x[m] *= factor[m];
+#pragma GCC unroll 8
+            for (int n = m - 1; n >= 0; n--)
+                x[n] -= row[m][n] * x[m];
+        }
+        for (int m = 0; m < some; m++)
+            b[first + m] = x[m];
+        for (int64_t j = 0; j < first; j += half) {
+            D rest = load_double(b + j);
+#pragma GCC unroll 8
+            for (int m = 7; m >= 0; m--)
+                rest -= splat(x[m]) * load_double(row[m] - first + j);
+            store_double(b + j, rest);
+        }
+    }
+}
+
+// Four rows at a time: as many streams as a prefetcher follows, and `out` stays in L1 meanwhile.
+static void subtract(const float* vector, const float* const* rows, const double* factors, int64_t count,
+                     int64_t k, double* out) {
+    const int64_t whole = k / half * half;
+    for (int64_t l = 0; l < k; l++)
+        out[l] = vector[l];
+    for (int64_t first = 0; first < count; first += 4) {
+        const int64_t end = first + 4 < count ? first + 4 : count;
+        const float* x[4];
+        double f[4];
+        for (int64_t i = 0; i < 4; i++) {
+            x[i] = rows[first + i < end ? first + i : first];
+            f[i] = first + i < end ? factors[first + i] : 0;
+        }
+        for (int64_t l = 0; l < whole; l += half) {
+            D rest = load_double(out + l);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                rest -= splat(f[i]) * load_double(x[i] + l);
+            store_double(out + l, rest);
+        }
+        for (int64_t l = whole; l < k; l++)
+            for (int i = 0; i < 4; i++)
+                out[l] -= f[i] * static_cast<double>(x[i][l]);
     }
 }
 

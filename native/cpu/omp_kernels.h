@@ -23,8 +23,8 @@ struct OmpKernels {
     // The first `room` places with |values[j]| >= bound, ascending; how many there are, or room + 1 where
     // there are more.
     int64_t (*collect)(const float* values, int64_t length, float bound, int32_t* places, int64_t room);
-    // Solves L·x = b and Lᵀ·x = b in place. Row i of L is at rows + omp_row(i), zeros from its diagonal on,
-    // and the inverse of that is in `inverse`. b has zeros after it, up to a multiple of 8.
+    // Solves L·x = b and Lᵀ·x = b in place. Row i of L is at rows + omp_row(i), without its diagonal element,
+    // whose inverse is in `inverse`.
     void (*solve_lower)(const double* rows, const double* inverse, int64_t count, double* b);
     void (*solve_upper)(const double* rows, const double* inverse, int64_t count, double* b);
     // Of whole groups of 8.
