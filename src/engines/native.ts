@@ -47,10 +47,10 @@ export function nativeEngine(model: Autoencoder, options: CompileOptions = {}): 
 function createEngine(model: Autoencoder, options: CompileOptions, forget: () => void): NativeEngine {
   const plans = new Map<Graph, NativePlan>();
 
-  const planOf = (graph: Graph): NativePlan => {
+  const planOf = (graph: Graph, compileOptions = options): NativePlan => {
     let plan = plans.get(graph);
     if (plan === undefined) {
-      plan = compile(model, graph, options);
+      plan = compile(model, graph, compileOptions);
       plans.set(graph, plan);
     }
     return plan;
@@ -62,11 +62,17 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     return graph;
   };
 
-  const applyGraph = async (graph: Graph, rows: Matrix, what: string, call: CallOptions): Promise<Matrix> => {
+  const applyGraph = async (
+    graph: Graph,
+    rows: Matrix,
+    what: string,
+    call: CallOptions,
+    compileOptions = options,
+  ): Promise<Matrix> => {
     checkWidth(model, graph, rows, what);
     const columns = elements(graph.values[graph.output].shape);
     if (rows.rows === 0) return { data: new Float32Array(0), rows: 0, columns };
-    const plan = planOf(graph);
+    const plan = planOf(graph, compileOptions);
     const result = await run(call, (onProgress) =>
       native().apply(plan, rows.data, { threads: call.threads }, onProgress),
     );
@@ -93,7 +99,9 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
       graph = derive(model.map);
       products.set(derive, graph);
     }
-    return applyGraph(graph, beside(latents, vectors), "pairs", call);
+    // The layout that suits f suits its derivatives, which hold a few times what f holds.
+    const { layout } = planOf(model.map).info;
+    return applyGraph(graph, beside(latents, vectors), "pairs", call, { ...options, layout });
   };
 
   return {

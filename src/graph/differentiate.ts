@@ -28,10 +28,13 @@ export function jacobianVectorGraph(graph: Graph): Graph {
   const [n, m] = sizes(graph);
   const input = builder.input("point and tangent", [2 * n]);
   const shape = graph.values[graph.input].shape;
-  const ids = copyInto(builder, source, half(parts, "point", input, 0, shape));
+  const copy = copyInto(builder, source, half(parts, "point", input, 0, shape));
+  const { ids } = copy;
   const tangents: (ValueId | undefined)[] = [];
   tangents[source.input] = half(parts, "tangent", input, n, shape);
+  // Node by node beside f itself: what f computed on the way is needed for one step only.
   for (const node of source.nodes) {
+    copy.node(node);
     const moving = node.inputs.map((id) => tangents[id]);
     if (moving.every((tangent) => tangent === undefined)) continue;
     const values = { inputs: node.inputs.map((id) => ids[id]), output: ids[node.output] };
@@ -51,7 +54,9 @@ export function vectorJacobianGraph(graph: Graph): Graph {
   const parts = derivativeParts(builder);
   const [n, m] = sizes(graph);
   const input = builder.input("point and cotangent", [n + m]);
-  const ids = copyInto(builder, source, half(parts, "point", input, 0, graph.values[graph.input].shape));
+  const copy = copyInto(builder, source, half(parts, "point", input, 0, graph.values[graph.input].shape));
+  const { ids } = copy;
+  for (const node of source.nodes) copy.node(node);
   const depends = dependsOnInput(source);
   const cotangents: (ValueId | undefined)[] = [];
   cotangents[source.output] = half(parts, "cotangent", input, n, graph.values[graph.output].shape);

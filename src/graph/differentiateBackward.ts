@@ -1,6 +1,6 @@
 /** Backward differentiation: what each node does to a cotangent, the transpose of `pushForward`. */
 import { type Linearised, perChannel, refuseSecondDerivative } from "./differentiateForward.js";
-import { type DerivativeParts, transposedMatrix } from "./differentiateParts.js";
+import { type DerivativeParts, derivativePlace, transposedMatrix } from "./differentiateParts.js";
 import {
   type ConvNode,
   type ConvTransposeNode,
@@ -71,8 +71,10 @@ export function pullBack(
         () => binary("div", name, u, b),
         () => scaled(name, binary("div", name, binary("mul", name, u, output), b), -1),
       );
-    case "activate":
-      return first(parts.node({ op: "activateGrad", name, inputs: [a, u], derivativeOf: node.activation }));
+    case "activate": {
+      const at = derivativePlace(node.activation, a, output);
+      return first(parts.node({ op: "activateGrad", name, inputs: [at, u], derivativeOf: node.activation }));
+    }
     case "groupNorm": {
       const { groups, epsilon } = node;
       const weighted = binary("mul", name, u, perChannel(parts, name, b, from.length));

@@ -1,6 +1,6 @@
 /** Forward differentiation: what each node does to a tangent. */
 import type { NewNode } from "./builder.js";
-import type { DerivativeParts } from "./differentiateParts.js";
+import { type DerivativeParts, derivativePlace } from "./differentiateParts.js";
 import type { Node, ValueId } from "./graph.js";
 
 /** A node's values in the graph that is being written. */
@@ -59,7 +59,12 @@ export function pushForward(
       return binary("div", name, numerator, b);
     }
     case "activate":
-      return parts.node({ op: "activateGrad", name, inputs: [a, moving(ta)], derivativeOf: node.activation });
+      return parts.node({
+        op: "activateGrad",
+        name,
+        inputs: [derivativePlace(node.activation, a, output), moving(ta)],
+        derivativeOf: node.activation,
+      });
     case "groupNorm": {
       const { groups, epsilon } = node;
       const tangent = parts.node({ op: "groupNormGrad", name, inputs: [a, moving(ta)], groups, epsilon });

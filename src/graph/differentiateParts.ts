@@ -1,6 +1,14 @@
 /** What the two directions of differentiation share: a graph without epilogues, copied, and the small pieces that derivatives are made of. */
 import type { GraphBuilder, NewNode } from "./builder.js";
-import { elements, type Graph, type Node, type Shape, type Value, type ValueId } from "./graph.js";
+import {
+  type Activation,
+  elements,
+  type Graph,
+  type Node,
+  type Shape,
+  type Value,
+  type ValueId,
+} from "./graph.js";
 import { sameShape } from "./shapes.js";
 
 /** The same function with every residual and activation as a node of its own, so that each node has one derivative. */
@@ -28,18 +36,37 @@ export function withoutEpilogues(graph: Graph): Graph {
   return { ...graph, values, nodes };
 }
 
-/** Copies what `graph` computes from `input`, which stands for its input; gives the new id of every old value. */
-export function copyInto(builder: GraphBuilder, graph: Graph, input: ValueId): ValueId[] {
+/** A graph on its way into another: what each of its values is called there, and how a node gets there. */
+export interface Copy {
+  /** New id of every old value that is there already. */
+  readonly ids: ValueId[];
+  /** Copies a node whose inputs are there. */
+  node(node: Node): void;
+}
+
+/** Starts a copy of `graph` whose input is `input`; its constants are there at once. */
+export function copyInto(builder: GraphBuilder, graph: Graph, input: ValueId): Copy {
   const ids: ValueId[] = [];
   graph.values.forEach(({ name, shape, constant }, id) => {
     if (constant !== undefined) ids[id] = builder.constant(name, shape, constant);
   });
   ids[graph.input] = input;
-  for (const { output, ...node } of graph.nodes) {
-    const inputs = node.inputs.map((id) => ids[id]);
-    ids[output] = builder.node({ ...node, inputs } as NewNode, graph.values[output].shape);
-  }
-  return ids;
+  return {
+    ids,
+    node({ output, ...node }) {
+      const inputs = node.inputs.map((id) => ids[id]);
+      ids[output] = builder.node({ ...node, inputs } as NewNode, graph.values[output].shape);
+    },
+  };
+}
+
+/**
+ * Where to take an activation's derivative: of functions that keep the sign it is the same at the result, and then
+ * nobody needs what was there before, so that the function stays an epilogue of the node before it.
+ */
+export function derivativePlace(activation: Activation, x: ValueId, y: ValueId): ValueId {
+  const keepsSign = activation.kind === "relu" || (activation.kind === "leakyRelu" && activation.alpha >= 0);
+  return keepsSign ? y : x;
 }
 
 /** Which values depend on the graph's input. */
