@@ -38,6 +38,7 @@ interface Flags {
   overwrite?: boolean;
   endpoints: boolean;
   report: boolean;
+  verify?: boolean;
   json?: boolean;
 }
 
@@ -111,6 +112,12 @@ export function attractorsCommand(program: Command): void {
     .option("--overwrite", "replace an existing run folder once the new one is whole")
     .option("--no-endpoints", "leave the endpoints of the points out of the folder")
     .option("--no-report", "leave report.html out of the folder")
+    .option(
+      "--verify",
+      "check every attractor: at rest, and spectral radius of its Jacobian below 1 " +
+        "(default: where k is at most 256 and attractors × k at most 65,536)",
+    )
+    .option("--no-verify", "leave that out")
     .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr")
     .option("--threads <number>", "worker threads (default: all)", number)
     .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
@@ -169,6 +176,8 @@ export function formatRecord({ model, device, summary, similarity, timing, inter
   const headings = ["set", "points", "converged", "max-iterations", "cycle", "diverged", "non-finite"];
   if (unfinished) headings.push("unfinished");
   headings.push("mean iterations", "attractors", "euclidean");
+  const verified = Object.values(summary).some((set) => set.verified !== undefined);
+  if (verified) headings.push("verified");
   const rows = Object.entries(summary).map(([name, set]) => [
     name,
     set.points,
@@ -181,6 +190,7 @@ export function formatRecord({ model, device, summary, similarity, timing, inter
     set.meanIterations ?? "–",
     set.attractors,
     set.attractorsEuclidean,
+    ...(verified ? [set.verified ?? "–"] : []),
   ]);
   const pairs = Object.entries(similarity ?? {}).map(
     ([pair, { cosine, euclidean }]) =>

@@ -1,6 +1,7 @@
 /** What an extraction of attractors gives back; the run folder, the report and the command line all read this. */
 import type { EngineInfo } from "../engines/engine.js";
 import type { Matrix } from "../matrix.js";
+import type { JacobianMethod } from "./jacobianProducts.js";
 
 /** Codes stored on disk (DESIGN section 3). */
 export const STATUS = { converged: 0, maxIterations: 1, cycle: 2, diverged: 3, nonFinite: 4 } as const;
@@ -24,6 +25,24 @@ export interface SetSummary {
   attractors: number;
   /** Attractors under the Euclidean rule, always given beside it. */
   attractorsEuclidean: number;
+  /** Attractors that passed verification (at rest, spectral radius below 1); left out where none was asked for. */
+  verified?: number;
+}
+
+/** What verification (Definition 2) found at each of A attractors. */
+export interface Verification {
+  /** [A]: ‖f(z*) − z*‖², one application of f after the attractor was reached. */
+  readonly residual: Float32Array;
+  /** [A]: largest modulus of an eigenvalue of J_f(z*); NaN where J is not finite. */
+  readonly spectralRadius: Float32Array;
+  /** [A]: largest singular value of J_f(z*); NaN where J is not finite, or the engine does not give Jᵀ and k > 256. */
+  readonly spectralNorm: Float32Array;
+  /** [A]: 1 where the residual is below tolerance and the spectral radius below 1. */
+  readonly verified: Uint8Array;
+  readonly method: JacobianMethod;
+  readonly solver: "dense" | "krylov";
+  /** Attractors whose radius or norm the solver does not know to a relative residual of 1e-5. */
+  readonly unconverged: number;
 }
 
 /** One named set of initial points and where they went. N points, k dimensions, A attractors. */
@@ -51,6 +70,8 @@ export interface SetResult {
   readonly basinSize: Int32Array;
   /** [A]: residual of the representative. */
   readonly attractorResidual: Float32Array;
+  /** Left out where the attractors were not verified. */
+  readonly verification?: Verification;
   /** Residual after every application of f, for a sample of points. */
   readonly traces: readonly { row: number; residual: Float32Array }[];
   /** Inputs that became the initial points ([N, elements of the input shape], after preprocessing); null where there were none. */

@@ -1,5 +1,12 @@
 /** The page on one extraction of attractors: what was computed, and what came out for every set of points. */
-import { type AttractorRun, type RunRecord, type SetResult, STATUS, UNFINISHED } from "../dynamics/result.js";
+import {
+  type AttractorRun,
+  type RunRecord,
+  type SetResult,
+  type SetSummary,
+  STATUS,
+  UNFINISHED,
+} from "../dynamics/result.js";
 import { InputError } from "../errors.js";
 import { elements, formatShape, type Shape } from "../graph/graph.js";
 import { type Matrix, row } from "../matrix.js";
@@ -137,7 +144,7 @@ function lead({ model, options, summary }: RunRecord): Html {
   return html`<p class="lead">${map} was applied over and over to ${countOf(points, "initial point")}, each until ${criterion} or ${cap} of <var>f</var> had been made. Points that came to rest at the same place share an attractor; together they are its basin.</p>`;
 }
 
-function factsOf({ model, device, versions, options, timing }: RunRecord, version: string): Html {
+function factsOf({ model, device, versions, options, summary, timing }: RunRecord, version: string): Html {
   const libraries = Object.entries({ "latent-dynamics": version, ...versions });
   const option = (name: string) => {
     const value = options[name];
@@ -159,8 +166,17 @@ function factsOf({ model, device, versions, options, timing }: RunRecord, versio
     ["Time", duration(timing.seconds)],
     ["Points per second", quantity(timing.rowsPerSecond)],
     [html`Applications of <var>f</var>`, count(timing.mapEvaluations)],
+    ["Verified attractors", verifiedOf(Object.values(summary))],
     ["Versions", libraries.map(([name, value]) => `${name} ${value}`).join(", "), "line"],
   ]);
+}
+
+/** How many attractors passed verification, of those that were tried. */
+function verifiedOf(sets: readonly SetSummary[]): string {
+  const tried = sets.filter(({ verified }) => verified !== undefined);
+  if (tried.length === 0) return "not tried";
+  const sum = (of: (set: SetSummary) => number) => tried.reduce((total, set) => total + of(set), 0);
+  return `${count(sum(({ verified = 0 }) => verified))} of ${count(sum(({ attractors }) => attractors))}`;
 }
 
 /** One line per set, linked to its section. */
@@ -173,6 +189,7 @@ function overview({ record, sets }: AttractorRun): Html {
     meanIterations(summary.meanIterations),
     count(summary.attractors),
     count(summary.attractorsEuclidean),
+    summary.verified === undefined ? "–" : count(summary.verified),
   ]);
   return html`${table(
     "Result for every set of points",
@@ -183,9 +200,10 @@ function overview({ record, sets }: AttractorRun): Html {
       { heading: "mean iterations", numeric: true },
       { heading: "attractors", numeric: true },
       { heading: "Euclidean", numeric: true },
+      { heading: "verified", numeric: true },
     ],
     rows,
-  )}<p class="meaning">Endpoints of converged points ${ruleText(record)} are one attractor. The last column counts them by Euclidean distance instead, which also tells apart attractors that differ only in length.</p>`;
+  )}<p class="meaning">Endpoints of converged points ${ruleText(record)} are one attractor. “Euclidean” counts them by distance instead, which also tells apart attractors that differ only in length. “verified” counts those at which one more application of f changes nothing and every eigenvalue of f’s Jacobian lies inside the unit circle; “–” where that was not tried.</p>`;
 }
 
 /** When two endpoints are one attractor; without numbers where the options do not hold them. */

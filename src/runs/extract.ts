@@ -6,6 +6,7 @@ import { toPixels } from "../data/preprocess.js";
 import { findAttractors } from "../dynamics/attractors.js";
 import { type AttractorOptions, resolveOptions } from "../dynamics/options.js";
 import type { AttractorRun, SetResult } from "../dynamics/result.js";
+import { verificationIsCheap, verifyAttractors } from "../dynamics/verification.js";
 import type { CallOptions } from "../engines/engine.js";
 import { nativeEngine } from "../engines/native.js";
 import { AbortedError } from "../errors.js";
@@ -26,6 +27,11 @@ export interface ExtractOptions extends AttractorOptions {
   readonly endpoints?: boolean;
   /** Write report.html. Default true. */
   readonly report?: boolean;
+  /**
+   * Verify the attractors (Definition 2) and keep the spectra of their Jacobians. Default: where k is at most 256 and
+   * attractors × k at most 65,536, which takes seconds.
+   */
+  readonly verify?: boolean;
 }
 
 export interface Extraction {
@@ -44,14 +50,15 @@ const PICTURES = 48;
  * the signal fires before a single set was begun; then nothing is written.
  */
 export async function extractAttractors(path: string, options: ExtractOptions): Promise<Extraction> {
-  const { out, overwrite = false, endpoints = true, report = true, ...attractorOptions } = options;
+  const { out, overwrite = false, endpoints = true, report = true, verify, ...attractorOptions } = options;
   const resolved = resolveOptions(attractorOptions);
   if (typeof out === "string") await checkRunFolder(out, { overwrite });
   await using model = await loadAutoencoder(path);
   const folder = out === undefined ? defaultFolder(model.name, new Date()) : out;
   if (folder !== null) await checkRunFolder(folder, { overwrite });
 
-  const run = await withSimilarity(await wholeOrPartial(model, attractorOptions));
+  const found = await withSimilarity(await wholeOrPartial(model, attractorOptions));
+  const run = await withVerification(model, found, verify, resolved);
   if (folder !== null) {
     const page = report ? await reportOn(run, model, { threads: resolved.threads }) : null;
     await writeRun(folder, run, { overwrite, endpoints, report: page });
@@ -73,6 +80,24 @@ async function wholeOrPartial(model: Autoencoder, options: AttractorOptions): Pr
   } catch (error) {
     if (error instanceof AbortedError && error.partial !== undefined) return error.partial as AttractorRun;
     throw error;
+  }
+}
+
+/** The run as it is where it was interrupted, in its iteration or here. */
+async function withVerification(
+  model: Autoencoder,
+  run: AttractorRun,
+  verify: boolean | undefined,
+  { threads, signal }: Pick<AttractorOptions, "threads" | "signal">,
+): Promise<AttractorRun> {
+  const attractors = run.sets.reduce((sum, set) => sum + set.attractors.rows, 0);
+  const wanted = verify ?? verificationIsCheap(attractors, model.latentDimension);
+  if (!wanted || run.record.interrupted) return run;
+  try {
+    return await verifyAttractors(model, run, { threads, signal });
+  } catch (error) {
+    if (!(error instanceof AbortedError)) throw error;
+    return { ...run, record: { ...run.record, interrupted: true } };
   }
 }
 

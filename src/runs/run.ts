@@ -53,6 +53,10 @@ export interface StoredSet {
   readonly attractorResidual: Float32Array;
   /** [A] */
   readonly representative: Int32Array;
+  /** [A], NaN where it is not known; null where the run was written without. */
+  readonly spectralRadius: Float32Array | null;
+  /** As spectralRadius. */
+  readonly spectralNorm: Float32Array | null;
 }
 
 export interface StoredRun {
@@ -118,6 +122,12 @@ export async function readRun(folder: string): Promise<StoredRun> {
       basinSize: attractor("basin_size", [count], Int32Array),
       attractorResidual: attractor("residual", [count], Float32Array),
       representative: attractor("representative", [count], Int32Array),
+      spectralRadius: attractors.tensors.has(`${prefix}spectral_radius`)
+        ? attractor("spectral_radius", [count], Float32Array)
+        : null,
+      spectralNorm: attractors.tensors.has(`${prefix}spectral_norm`)
+        ? attractor("spectral_norm", [count], Float32Array)
+        : null,
     };
   });
   return { record, sets };
@@ -154,6 +164,12 @@ function attractorTensors(set: SetResult): Record<string, TensorToWrite> {
     basin_size: { shape, data: set.basinSize },
     residual: { shape, data: set.attractorResidual },
     representative: { shape, data: set.representative },
+    ...(set.verification === undefined
+      ? {}
+      : {
+          spectral_radius: { shape, data: set.verification.spectralRadius },
+          spectral_norm: { shape, data: set.verification.spectralNorm },
+        }),
   };
 }
 

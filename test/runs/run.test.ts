@@ -87,6 +87,8 @@ it("writes the four files and reads them back", async () => {
       basinSize,
       attractorResidual,
       representative,
+      spectralRadius: null,
+      spectralNorm: null,
     },
   ]);
 });
