@@ -7,34 +7,34 @@
 // Cholesky factor L of the chosen atoms' Gram matrix, one row a step: L·w = (aᵢ·aⱼ)ᵢ, diagonal √(1 − |w|²).
 // That is scikit-learn's algorithm, and its precision.
 //
-// What costs is to know which score is the largest. Two ways, of which choose_course() takes the cheaper one
-// that fits the budget; S signals, A atoms of dimension d, K steps, in multiply-adds:
+// What costs is to know which score is the largest. There are two ways, and choose_course() takes the cheaper
+// one that fits the budget. For S signals, A atoms of dimension d and K steps, in multiply-adds:
 //
-// - gram: the matrix G = (aᵢ·aⱼ) and the correlations of all signals once, in double (A²·d/2 + S·A·d at half
-// the
-//   speed of floats), kept as two floats high + low that hold a double's digits. A step combines the rows of
-//   the chosen atoms, A·|I|: S·A·K²/2 in all. Those are 4 bytes a multiply-add, from the cache that holds K
-//   rows of A floats. Memory 8·A².
-// - product: a step multiplies the residuals of the live signals with the dictionary, S·K·A·d in all at the
-// full
-//   speed of floats, and forms the residuals, S·K²/2·d. Memory 4·A·d.
+// gram: the matrix G = (aᵢ·aⱼ) and the correlations of all signals once, in double, A²·d/2 + S·A·d at half
+// the speed of floats; G is kept as two floats, high + low, which hold a double's digits. A step combines the
+// high rows of the chosen atoms, A·|I|, which makes S·A·K²/2 in all, at 4 bytes each from the cache that
+// holds K rows of A floats. Memory 8·A².
 //
-// (500 signals, 1,024 atoms, d = 1,024, K = 102: 0.5 + 0.5 + 2.7 G against 53 G. A third way, correlations
-// updated along each orthonormalised direction, has the cost of the first and needs K·A floats for every
-// signal.)
+// product: a step multiplies the residuals of the live signals with the dictionary, S·K·A·d in all at the
+// full speed of floats, and forms those residuals in double, S·K²·d/2. Memory 4·A·d.
 //
-// Both are done in float, with a bound ε on the error, and every atom within 2ε of the largest is scored in
-// double. With u = 2⁻²⁴:
+// For 500 signals, 1,024 atoms, d = 1,024 and K = 102 that is 0.5 + 0.5 + 2.7 G against 53 + 2.7 G. (A third
+// way, correlations updated along each orthonormalised direction, costs what the first does and keeps K·A
+// floats for every signal.)
 //
-// - gram: rounding aⱼ·x, γᵢ, Gᵢⱼ and the product costs u·(a + 3B) at most, a = max |aⱼ·x|, B = Σ |γᵢ|
-// max_{j≠i}
-//   |Gᵢⱼ|; adding up stretches of 32 costs 32·u·B, adding those (m = |I|/32) m·u·(a + B). Where so many atoms
-//   come within 2ε that scoring them costs as much as scoring all (the residual is small, or the atoms are
-//   nearly parallel and γ large), all scores are computed in double, and that signal's further ones too.
-// - product: cosine_error(d) of product.h, times |r|.
+// Both ways compute in float, with a bound ε on the error, and every atom within 2ε of the largest is scored
+// in double. With u = 2⁻²⁴:
 //
-// The score itself is a sum of |I| + 1 terms and its products sums of d/8: it is off by less than
-// zero_bound / 4, which is what counts as zero, and is added to ε.
+// gram: rounding aⱼ·x, γᵢ, Gᵢⱼ and the products costs at most u·(a + 3B), where a = max |aⱼ·x| and B is the
+// sum over i of |γᵢ| times the largest other |Gᵢⱼ| of row i. Adding up stretches of 32 products costs 32·u·B,
+// and adding up those (there are m = |I|/32) m·u·(a + B). Where scoring the atoms within 2ε would cost as
+// much as scoring all (the residual is small, or the atoms are nearly parallel and γ large), all scores are
+// computed in double, for that signal's further steps too.
+//
+// product: cosine_error(d) of product.h, times |r|.
+//
+// The score itself is a sum of |I| + 1 terms, whose products are sums of d/8 terms: it is off by less than
+// zero_bound / 4. What is below zero_bound counts as zero, and it is added to ε.
 #include "latdyn/omp.h"
 
 #include "double_dots.h"
@@ -704,10 +704,11 @@ Course choose_course(OmpWay wanted, const Setting& setting, const OmpOptions& op
     // Chunks small enough that every thread gets some.
     const auto chunk_of = [&](int64_t largest) { return std::clamp<int64_t>(s / (4 * threads), 1, largest); };
 
-    // Milliards of multiply-adds at the full speed of floats. A Gram row's element costs about three from L2
-    // or L3, a double's multiply-add two, that of a residual eight.
-    const double gram_cost = double(a) * a * d + 2.0 * s * a * d + 1.5 * s * a * k * k;
-    const double product_cost = double(s) * k * a * d + 4.0 * s * k * k * d;
+    // In multiply-adds at the full speed of floats: one in double costs two, an element of a Gram row three
+    // from L2 and four from beyond, an element of a residual six.
+    const double row_cost = 4 * k * a <= static_cast<int64_t>(l2_bytes()) ? 3 : 4;
+    const double gram_cost = double(a) * a * d + 2.0 * s * a * d + row_cost / 2 * s * a * k * k;
+    const double product_cost = double(s) * k * a * d + 3.0 * s * k * k * d;
     const bool gram_fits = Gram::bytes(a) + threads * GramWorker::bytes(1, a, d, k) <= options.memory_budget;
     if (wanted == OmpWay::gram || (wanted == OmpWay::cheapest && gram_fits && gram_cost <= product_cost)) {
         int64_t chunk = chunk_of(gram_chunk);
