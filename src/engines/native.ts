@@ -12,6 +12,8 @@ import {
   native,
   type PlanInfo,
   type Progress,
+  type TrajectoryOptions,
+  type TrajectoryResult,
 } from "../native.js";
 import { packageVersion } from "../version.js";
 import type { CallOptions, Engine } from "./engine.js";
@@ -20,6 +22,15 @@ export interface NativeEngine extends Engine {
   readonly name: "native";
   /** The plan of f. Compiles it where that has not happened yet. */
   plan(): PlanInfo;
+  /**
+   * Paths of exactly `steps` applications of f: initial [N, k], attractors [A, k] to score them against (A may be 0).
+   * As with iterate an abort is no error here. Throws InputError where a width is not k.
+   */
+  walk(
+    initial: Matrix,
+    attractors: Matrix,
+    options: CallOptions & Omit<TrajectoryOptions, "threads">,
+  ): Promise<TrajectoryResult>;
 }
 
 const engines = new WeakMap<Autoencoder, Map<string, NativeEngine>>();
@@ -129,6 +140,14 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
       const plan = planOf(model.map);
       return run({ signal, onProgress }, (report) =>
         native().iterate(plan, initial.data, { ...options, threads }, report),
+      );
+    },
+    async walk(initial, attractors, { threads, signal, onProgress, ...options }) {
+      checkWidth(model, model.map, initial, "latents");
+      checkWidth(model, model.map, attractors, "attractors");
+      const plan = planOf(model.map);
+      return run({ signal, onProgress }, (report) =>
+        native().trajectory(plan, initial.data, attractors.data, { ...options, threads }, report),
       );
     },
     dispose() {
