@@ -123,6 +123,28 @@ export interface DeduplicateResult {
   seconds: number;
 }
 
+export interface NearestOptions {
+  metric: "cosine" | "euclidean";
+  threads: number;
+}
+
+/**
+ * Per row of each set, its nearest row of the other (the lowest of equals) and their cosine or Euclidean
+ * distance, as float64 arithmetic on the float32 rows gives them.
+ */
+export interface NearestResult {
+  /** [rows of a]: row of b. Empty, as the others, where aborted. */
+  aIndex: Int32Array;
+  /** [rows of a] */
+  aValue: Float64Array;
+  /** [rows of b]: row of a. */
+  bIndex: Int32Array;
+  /** [rows of b] */
+  bValue: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface OmpOptions {
   /** How many atoms to choose: ascending, each at least 1. All of them come from one pass. */
   sparsities: Int32Array;
@@ -153,24 +175,20 @@ export interface OmpResult {
   seconds: number;
 }
 
-export interface NearestOptions {
-  metric: "cosine" | "euclidean";
-  threads: number;
+export interface SingularValuesResult {
+  /** min(rows, columns) of them, descending; empty where aborted. */
+  values: Float64Array;
+  aborted: boolean;
+  seconds: number;
 }
 
-/**
- * Per row of each set, its nearest row of the other (the lowest of equals) and their cosine or Euclidean
- * distance, as float64 arithmetic on the float32 rows gives them.
- */
-export interface NearestResult {
-  /** [rows of a]: row of b. Empty, as the others, where aborted. */
-  aIndex: Int32Array;
-  /** [rows of a] */
-  aValue: Float64Array;
-  /** [rows of b]: row of a. */
-  bIndex: Int32Array;
-  /** [rows of b] */
-  bValue: Float64Array;
+export interface MahalanobisResult {
+  /** [queries]; empty where aborted. */
+  distance: Float64Array;
+  /** Share of the scaled identity in the covariance, 0 … 1. */
+  shrinkage: number;
+  /** The covariance has no inverse in double, so there are no distances. */
+  singular: boolean;
   aborted: boolean;
   seconds: number;
 }
@@ -296,6 +314,17 @@ export interface NativeAddon {
     options: DeduplicateOptions,
   ): NativeJob<DeduplicateResult>;
   /**
+   * a [N, columns], b [M, columns], at least one row each. A zero vector has cosine 0 with any other and 1 with a
+   * zero vector. Memory O((N + M)·columns), never N × M. Progress counts rows of the larger set.
+   */
+  nearest(
+    a: Float32Array,
+    b: Float32Array,
+    columns: number,
+    options: NearestOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<NearestResult>;
+  /**
    * Orthogonal matching pursuit with scikit-learn's semantics: dictionary [atoms, dimension], scaled to unit
    * length inside, signals [S, dimension]. A step takes the atom of the largest |correlation| with the residual
    * (the first of equals) and fits all chosen ones by least squares. A signal stops early where its residual is
@@ -310,16 +339,27 @@ export interface NativeAddon {
     onProgress?: (progress: Progress) => void,
   ): NativeJob<OmpResult>;
   /**
-   * a [N, columns], b [M, columns], at least one row each. A zero vector has cosine 0 with any other and 1 with a
-   * zero vector. Memory O((N + M)·columns), never N × M. Progress counts rows of the larger set.
+   * Of rows [N, columns], at least one, less their mean where `centred`. Exact to about 1e-8 of the largest.
+   * Memory O(N·columns + min(N, columns)²).
    */
-  nearest(
-    a: Float32Array,
-    b: Float32Array,
+  singularValues(
+    rows: Float32Array,
     columns: number,
-    options: NearestOptions,
+    options: { centred: boolean; threads: number },
     onProgress?: (progress: Progress) => void,
-  ): NativeJob<NearestResult>;
+  ): NativeJob<SingularValuesResult>;
+  /**
+   * Distance of each query [Q, columns] to the mean of the reference [N, columns] under its covariance, shrunk as
+   * Ledoit and Wolf (2004) do. Throws where there are fewer than two reference rows, or all are equal.
+   * Memory O((N + columns)·columns).
+   */
+  mahalanobis(
+    reference: Float32Array,
+    queries: Float32Array,
+    columns: number,
+    options: { threads: number },
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<MahalanobisResult>;
   /**
    * Euclidean distances of queries [Q, columns] to their K nearest rows of reference [N, columns], in float64. Memory
    * O(N·columns) and some MiB a thread, never N × Q. Progress counts queries.

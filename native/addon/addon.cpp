@@ -24,8 +24,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("iterate", start_iterate);
     add("noise", make_noise);
     add("deduplicate", start_deduplicate);
-    add("omp", start_omp);
     add("nearest", start_nearest);
+    add("omp", start_omp);
+    add("singularValues", start_singular_values);
+    add("mahalanobis", start_mahalanobis);
     add("knnScore", start_knn_score);
     add("eigenvalues", start_eigenvalues);
     add("trajectory", start_trajectory);

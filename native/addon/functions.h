@@ -13,10 +13,13 @@ Napi::Value start_iterate(const Napi::CallbackInfo& info);
 // points.cpp
 Napi::Value make_noise(const Napi::CallbackInfo& info);
 Napi::Value start_deduplicate(const Napi::CallbackInfo& info);
-// omp.cpp
-Napi::Value start_omp(const Napi::CallbackInfo& info);
 // nearest.cpp
 Napi::Value start_nearest(const Napi::CallbackInfo& info);
+// omp.cpp
+Napi::Value start_omp(const Napi::CallbackInfo& info);
+// linear_algebra.cpp
+Napi::Value start_singular_values(const Napi::CallbackInfo& info);
+Napi::Value start_mahalanobis(const Napi::CallbackInfo& info);
 // knn.cpp
 Napi::Value start_knn_score(const Napi::CallbackInfo& info);
 // eigenvalues.cpp

@@ -18,3 +18,8 @@ export function collect(value: string, previous: string[] | undefined): string[]
 export function given<T extends object>(options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
+
+/** For options that take several numbers at once, separated by commas. */
+export function numbers(text: string): number[] {
+  return text.split(",").map(number);
+}

@@ -3,10 +3,13 @@ import { Command, CommanderError } from "commander";
 import { AbortedError, InputError } from "../errors.js";
 import { packageVersion } from "../version.js";
 import { attractorsCommand } from "./attractors.js";
+import { dedupCommand } from "./dedup.js";
 import { doctorCommand } from "./doctor.js";
 import { fieldCommand } from "./field.js";
 import { inspectCommand } from "./inspect.js";
 import { INTERRUPTED } from "./interrupt.js";
+import { knnCommand } from "./knn.js";
+import { ompCommand } from "./omp.js";
 import { probeCommand } from "./probe.js";
 
 const FAILED = 1;
@@ -36,6 +39,9 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   attractorsCommand(program);
   fieldCommand(program);
   probeCommand(program);
+  dedupCommand(program);
+  knnCommand(program);
+  ompCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;

@@ -2,8 +2,14 @@
 import type { AttractorProgress } from "../dynamics/options.js";
 import { count } from "./table.js";
 
+/** What a line shows: the progress of an extraction, or of anything else that counts rows. */
+export type ShownProgress = Omit<AttractorProgress, "phase" | "mapEvaluations"> & {
+  readonly phase: string;
+  readonly mapEvaluations?: number;
+};
+
 export interface ProgressLine {
-  update(progress: AttractorProgress): void;
+  update(progress: ShownProgress): void;
   /** Takes the live line away again. */
   clear(): void;
 }
@@ -40,12 +46,12 @@ function liveLine(): ProgressLine {
 }
 
 /** "iterate   ████████────────  512 / 2,000  61,234 rows/s  0:03 left  noise" */
-export function formatProgress({ phase, set, finished, total, rowsPerSecond }: AttractorProgress): string {
+export function formatProgress({ phase, set, finished, total, rowsPerSecond }: ShownProgress): string {
   const share = total > 0 ? finished / total : 1;
   const full = Math.round(share * BAR);
   const bar = "█".repeat(full) + "─".repeat(BAR - full);
   const left = rowsPerSecond > 0 ? `  ${clock((total - finished) / rowsPerSecond)} left` : "";
-  return `${phase} ${bar}  ${count(finished)} / ${count(total)}  ${count(Math.round(rowsPerSecond))} rows/s${left}  ${set}`;
+  return `${phase} ${bar}  ${count(finished)} / ${count(total)}  ${count(Math.round(rowsPerSecond))} rows/s${left}  ${set}`.trimEnd();
 }
 
 function clock(seconds: number): string {

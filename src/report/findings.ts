@@ -15,8 +15,11 @@ const HANDFUL = 12;
 const EACH_ITS_OWN = 0.9;
 const ENOUGH_POINTS = 20;
 
+/** What the sentences are made of: a set as computed, or as read back from a run together with its summary. */
+export type FoundSet = Pick<SetResult, "summary" | "iterations" | "label" | "attractors">;
+
 /** Sentences on one set of points, most important first; none where there is nothing to warn of. */
-export function findings(set: SetResult): Finding[] {
+export function findings(set: FoundSet): Finding[] {
   const { points, converged, unfinished = 0, attractors, attractorsEuclidean } = set.summary;
   if (points === 0) {
     return [{ kind: "note", text: "This set holds no points, so there is nothing to show." }];
@@ -62,7 +65,7 @@ export function findings(set: SetResult): Finding[] {
 }
 
 /** Why a set without converged points is not a set without attractors, by what most of its points did instead. */
-function nothingConverged({ summary }: SetResult, finished: number): Finding {
+function nothingConverged({ summary }: FoundSet, finished: number): Finding {
   const { maxIterations, cycle, diverged, nonFinite } = summary;
   const most = Math.max(maxIterations, cycle, diverged, nonFinite);
   const start = `Nothing converged: of ${countOf(finished, "finished point")} `;

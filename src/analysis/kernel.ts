@@ -1,0 +1,55 @@
+/** What all measures over the addon's kernels share: options of a call, checks of rows, errors. */
+import { availableParallelism } from "node:os";
+import type { CallOptions } from "../engines/engine.js";
+import { run } from "../engines/native.js";
+import { AbortedError, InputError } from "../errors.js";
+import type { Matrix } from "../matrix.js";
+import type { NativeJob, Progress } from "../native.js";
+
+/** How a measure is computed; everything is optional, threads are as many as the machine runs at once. */
+export type MeasureOptions = Partial<CallOptions>;
+
+/** Every field of a call, with its default filled in. Throws InputError where threads is not 1 … 1024. */
+export function callOf({
+  threads = availableParallelism(),
+  signal,
+  onProgress,
+}: MeasureOptions): CallOptions {
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
+    throw new InputError(`threads is ${threads}, expected a whole number from 1 to 1024`);
+  }
+  return { threads, signal, onProgress };
+}
+
+/** A kernel's result. Throws AbortedError, whose message begins with `what`, where the signal fired. */
+export async function runKernel<Result extends { aborted: boolean }>(
+  what: string,
+  call: CallOptions,
+  start: (onProgress?: (progress: Progress) => void) => NativeJob<Result>,
+): Promise<Result> {
+  const result = await run(call, start);
+  if (result.aborted) throw new AbortedError(`${what}: aborted`, undefined, { cause: call.signal?.reason });
+  return result;
+}
+
+/** Throws InputError where rows of `a` and of `b` differ in width. */
+export function checkWidths(what: string, a: Matrix, b: Matrix): void {
+  if (a.columns !== b.columns) {
+    throw new InputError(`${what}: rows of ${a.columns} and of ${b.columns} elements, expected equal widths`);
+  }
+}
+
+/** Throws InputError where there is no row. */
+export function checkRows(what: string, { rows }: Matrix): void {
+  if (rows === 0) throw new InputError(`${what}: is empty, expected at least one row`);
+}
+
+/** Throws InputError naming the first row and column that hold a NaN or an infinity. */
+export function checkFinite(what: string, { data, columns }: Matrix): void {
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new InputError(
+      `${what}: row ${Math.floor(bad / columns)} holds ${data[bad]} at column ${bad % columns}, expected finite numbers`,
+    );
+  }
+}

@@ -1,0 +1,75 @@
+/** How a kernel on plain matrices runs from the command line: one JSON object on stdout, tensors to a file. */
+import type { Command } from "commander";
+import { checkOutputFile } from "../data/outputFile.js";
+import { type TensorsToWrite, writeSafetensors } from "../data/safetensors.js";
+import type { Progress } from "../native.js";
+import { packageVersion } from "../version.js";
+import { number } from "./arguments.js";
+import { interruptSignal } from "./interrupt.js";
+import { progressLine } from "./progress.js";
+
+export const MATRIX_HELP =
+  "Matrices are FILE.npy or FILE.safetensors#tensor (#tensor where the file holds several); rows are vectors.";
+
+export interface KernelFlags {
+  threads?: number;
+  /** A file for the tensors of the result. */
+  out?: string;
+  json?: boolean;
+}
+
+export interface KernelCall {
+  readonly threads?: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+export interface KernelOutcome {
+  /** Printed as JSON; no NaN and no infinity in it. */
+  readonly result: unknown;
+  readonly tensors?: TensorsToWrite;
+  /** For stderr: what was done otherwise than asked. */
+  readonly note?: string;
+}
+
+/** --out, where the kernel has tensors to write; --threads; and --json, which is how these commands answer anyway. */
+export function addKernelOptions(command: Command, tensors: string | null): Command {
+  if (tensors !== null) {
+    command.option("--out <file>", `safetensors file for ${tensors} (default: none)`);
+  }
+  return command
+    .option("--threads <number>", "worker threads (default: all)", number)
+    .option("--json", "progress as one JSON line a second on stderr; the result is JSON in any case");
+}
+
+export async function runKernelCommand(
+  name: string,
+  { threads, out, json = false }: KernelFlags,
+  kernel: (call: KernelCall) => Promise<KernelOutcome>,
+): Promise<void> {
+  if (out !== undefined) await checkOutputFile(out);
+  const progress = progressLine({ json });
+  const { signal, release } = interruptSignal();
+  const onProgress = ({ finished, total, seconds }: Progress): void =>
+    progress.update({
+      phase: name,
+      set: "",
+      finished,
+      total,
+      rowsPerSecond: seconds > 0 ? finished / seconds : 0,
+      seconds,
+    });
+  try {
+    const call = { ...(threads === undefined ? {} : { threads }), signal, onProgress };
+    const { result, tensors, note } = await kernel(call);
+    if (out !== undefined && tensors !== undefined) {
+      await writeSafetensors(out, tensors, { producer: `latent-dynamics ${packageVersion()}` });
+    }
+    progress.clear();
+    if (note !== undefined) process.stderr.write(`latdyn: ${note}\n`);
+    process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+  } finally {
+    progress.clear();
+    release();
+  }
+}
