@@ -11,6 +11,7 @@ import { INTERRUPTED } from "./interrupt.js";
 import { knnCommand } from "./knn.js";
 import { ompCommand } from "./omp.js";
 import { probeCommand } from "./probe.js";
+import { speedCommand } from "./speed.js";
 
 const FAILED = 1;
 const BAD_INPUT = 2;
@@ -39,6 +40,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   attractorsCommand(program);
   fieldCommand(program);
   probeCommand(program);
+  speedCommand(program);
   dedupCommand(program);
   knnCommand(program);
   ompCommand(program);
