@@ -9,6 +9,7 @@ import { fieldCommand } from "./field.js";
 import { inspectCommand } from "./inspect.js";
 import { INTERRUPTED } from "./interrupt.js";
 import { knnCommand } from "./knn.js";
+import { memorizationCommand } from "./memorization.js";
 import { ompCommand } from "./omp.js";
 import { probeCommand } from "./probe.js";
 import { speedCommand } from "./speed.js";
@@ -44,6 +45,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   dedupCommand(program);
   knnCommand(program);
   ompCommand(program);
+  memorizationCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;

@@ -1,0 +1,275 @@
+/** Memorization from a model's files, or a finished run, to a folder with its page: what `latdyn memorization` does. */
+import { callOf } from "../analysis/kernel.js";
+import {
+  type Coefficients,
+  type MemorizationRecord,
+  type MemorizationRule,
+  memorization,
+} from "../analysis/memorization.js";
+import { type MeasureNote, noteThat } from "../analysis/note.js";
+import { type PrototypeErrors, prototypeErrors } from "../analysis/prototypes.js";
+import { toPixels } from "../data/preprocess.js";
+import type { TensorToWrite } from "../data/safetensors.js";
+import { findAttractors } from "../dynamics/attractors.js";
+import { drawPoints } from "../dynamics/initial.js";
+import type { AttractorOptions } from "../dynamics/options.js";
+import { latents, type PointSource, parsePoints } from "../dynamics/points.js";
+import type { SetSummary } from "../dynamics/result.js";
+import type { CallOptions } from "../engines/engine.js";
+import { nativeEngine } from "../engines/native.js";
+import { InputError } from "../errors.js";
+import { type Matrix, takeRows } from "../matrix.js";
+import type { Autoencoder } from "../models/autoencoder.js";
+import { loadAutoencoder } from "../models/load.js";
+import { findings } from "../report/findings.js";
+import { largestFirst } from "../report/series.js";
+import { packageVersion } from "../version.js";
+import { defaultFolder } from "./extract.js";
+import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
+import { initialOf, isRun, modelOf, readChosenSet } from "./storedModel.js";
+
+export interface MemorizationRunOptions extends Omit<AttractorOptions, "from"> {
+  /** Training inputs: `PATH[:N]`, as `openData` takes it. */
+  readonly train: string;
+  /** Inputs the model was not trained on, for the first null level. */
+  readonly heldOut?: string;
+  /** `max`, the default: cosine to the closest training input. `min`: to the farthest. */
+  readonly memorizationRule?: MemorizationRule;
+  /** Of a model: where the attractors come from. Default: the training inputs. Not for a run. */
+  readonly from?: PointSource;
+  /** Of a run: where its model is now. Default: where it was. */
+  readonly model?: string;
+  /** The folder; null writes nothing. Default `runs/MODEL-memorization-DATE-TIME` below the current folder. */
+  readonly out?: string | null;
+  readonly overwrite?: boolean;
+  /** Write report.html. Default true. */
+  readonly report?: boolean;
+}
+
+export interface MemorizationResult {
+  readonly record: MemorizationRecord;
+  readonly attractors: Coefficients;
+  readonly heldOut: Coefficients | null;
+  readonly initial: Coefficients | null;
+  readonly basinSize: Int32Array;
+  readonly errors: { readonly training: PrototypeErrors; readonly heldOut: PrototypeErrors | null } | null;
+}
+
+/** Attractors that are shown, largest basins first. */
+const PICTURES = 48;
+const FILES = measureFiles("memorization", { tensors: ["memorization"] });
+
+interface Attractors {
+  readonly attractors: Matrix;
+  readonly basinSize: Int32Array;
+  readonly summary: SetSummary;
+  /** [N, k]; null where they cannot be had. */
+  readonly initial: Matrix | null;
+  readonly run: { folder: string; set: string } | null;
+}
+
+/**
+ * `source` is a model, or a finished run (`RUN`, `RUN#SET`). Writes memorization.json, memorization.safetensors
+ * (coefficient [A], training_row [A], basin_size [A], held_out.coefficient, initial.coefficient, and prototype and
+ * coverage errors per input) and report.html. Throws InputError before anything is computed where options or folder do
+ * not fit, and where files do not; AbortedError where the signal fires; then nothing is written.
+ */
+export async function runMemorization(
+  source: string,
+  options: MemorizationRunOptions,
+): Promise<{ result: MemorizationResult; folder: string | null }> {
+  const { train, heldOut, memorizationRule: rule = "max", from, model: modelPath } = options;
+  const { out, overwrite = false, report = true, ...rest } = options;
+  const check = { overwrite, files: FILES };
+  const training = dataSource(train);
+  const heldOutSource = heldOut === undefined ? null : dataSource(heldOut);
+  const start = performance.now();
+  if (typeof out === "string") await checkMeasureFolder(out, check);
+  const stored = (await isRun(source)) ? await readChosenSet(source) : null;
+  if (stored !== null && from !== undefined) {
+    throw new InputError(`${source}: is a finished run, whose points are known; --from goes with a model`);
+  }
+  if (stored === null && modelPath !== undefined) {
+    throw new InputError(`${source}: is a model itself; --model goes with a finished run`);
+  }
+  await using model = stored === null ? await loadAutoencoder(source) : await modelOf(stored.run, modelPath);
+  const folder = out === undefined ? defaultFolder(`${model.name}-memorization`, new Date()) : out;
+  if (folder !== null) await checkMeasureFolder(folder, check);
+
+  const call = callOf({ threads: rest.threads, signal: rest.signal });
+  const notes: MeasureNote[] = [];
+  const known = await encoded(training, model, call);
+  const found =
+    stored === null
+      ? await computed(model, from ?? latents(known.latents), attractorOptions(rest), notes)
+      : await restored(stored, model, call, notes);
+  const unknown = heldOutSource === null ? null : await encoded(heldOutSource, model, call);
+  const decoded = await decode(model, found.attractors, call);
+  const measured = await memorization(
+    {
+      decoded,
+      training: known.inputs,
+      heldOut: unknown?.inputs ?? null,
+      decodedInitial: found.initial === null ? null : await decode(model, found.initial, call),
+    },
+    { rule, ...call },
+  );
+  const errors =
+    found.attractors.rows === 0 || model.decoder === null
+      ? null
+      : {
+          training: await errorsOf(model, known, found.attractors, call),
+          heldOut: unknown === null ? null : await errorsOf(model, unknown, found.attractors, call),
+        };
+  if (found.attractors.rows === 0)
+    notes.push(noteThat("No point converged, so there is no attractor to measure."));
+  if (unknown === null) {
+    notes.push(
+      noteThat("Without held-out inputs one of the two levels to compare the coefficient with is missing."),
+    );
+  }
+  const record: MemorizationRecord = {
+    model: {
+      name: model.name,
+      path: model.path,
+      hash: model.hash,
+      latentDimension: model.latentDimension,
+    },
+    run: found.run,
+    options: { train, heldOut: heldOut ?? null, rule },
+    summary: found.summary,
+    coefficient: {
+      attractors: measured.attractors.spread,
+      heldOut: measured.heldOut?.spread ?? null,
+      initial: measured.initial?.spread ?? null,
+    },
+    errors:
+      errors === null ? null : { training: errors.training.spread, heldOut: errors.heldOut?.spread ?? null },
+    notes,
+    timing: { seconds: (performance.now() - start) / 1000 },
+  };
+  const { attractors, heldOut: heldOutLevel, initial } = measured;
+  const result = { record, attractors, heldOut: heldOutLevel, initial, basinSize: found.basinSize, errors };
+  if (folder !== null) {
+    const page = report ? await pageOf(result, model, decoded, known.inputs) : null;
+    const content = {
+      name: "memorization",
+      record,
+      tensors: { memorization: tensorsOf(result) },
+      report: page,
+    };
+    await writeMeasure(folder, content, check);
+  }
+  return { result, folder };
+}
+
+/** "PATH[:N]" */
+function dataSource(spec: string): PointSource {
+  return parsePoints([`data:${spec}`]).data;
+}
+
+function attractorOptions(options: Omit<MemorizationRunOptions, "out" | "overwrite" | "report">) {
+  const { train: _t, heldOut: _h, memorizationRule: _r, from: _f, model: _m, ...rest } = options;
+  return rest;
+}
+
+async function computed(
+  model: Autoencoder,
+  from: PointSource,
+  options: Omit<AttractorOptions, "from">,
+  notes: MeasureNote[],
+): Promise<Attractors> {
+  const [set] = (await findAttractors(model, { ...options, from: { points: from } })).sets;
+  notes.push(...findings(set));
+  return { ...set, run: null };
+}
+
+async function restored(
+  stored: Awaited<ReturnType<typeof readChosenSet>>,
+  model: Autoencoder,
+  call: CallOptions,
+  notes: MeasureNote[],
+): Promise<Attractors> {
+  const { run, set, folder } = stored;
+  const summary = run.record.summary[set.name];
+  notes.push(...findings({ ...set, summary }));
+  const points = await initialOf(stored, model, call);
+  if (points === null) {
+    notes.push(
+      noteThat(
+        "The run's record does not say where its initial points came from, so their level is missing.",
+      ),
+    );
+  }
+  return {
+    attractors: set.attractors,
+    basinSize: set.basinSize,
+    summary,
+    initial: points?.initial ?? null,
+    run: { folder, set: set.name },
+  };
+}
+
+interface Encoded {
+  readonly inputs: Matrix;
+  readonly latents: Matrix;
+}
+
+async function encoded(source: PointSource, model: Autoencoder, call: CallOptions): Promise<Encoded> {
+  const drawn = await drawPoints(source, { model, engine: nativeEngine(model), call, drawn: new Map() });
+  return { inputs: drawn.inputs ?? drawn.initial, latents: drawn.initial };
+}
+
+/** A square map's latents are its inputs. */
+async function decode(model: Autoencoder, latents: Matrix, call: CallOptions): Promise<Matrix> {
+  return model.decoder === null ? latents : nativeEngine(model).decode(latents, call);
+}
+
+function errorsOf(model: Autoencoder, { inputs, latents }: Encoded, attractors: Matrix, call: CallOptions) {
+  return prototypeErrors(nativeEngine(model), { inputs, latents, attractors }, call);
+}
+
+async function pageOf(
+  result: MemorizationResult,
+  model: Autoencoder,
+  decoded: Matrix,
+  training: Matrix,
+): Promise<string> {
+  const shape = model.inputShape ?? model.latentShape;
+  const order = largestFirst(result.basinSize).slice(0, PICTURES);
+  const nearest = Int32Array.from(order, (attractor) => result.attractors.training[attractor]);
+  const { memorizationReport } = await import("../report/memorizationReport.js");
+  return memorizationReport({
+    ...result,
+    imageShape: shape,
+    pictures: {
+      order,
+      decoded: toPixels(takeRows(decoded, order), shape, model.preprocessor),
+      nearest: toPixels(takeRows(training, nearest), shape, model.preprocessor),
+    },
+    version: packageVersion(),
+  });
+}
+
+function tensorsOf({ attractors, heldOut, initial, basinSize, errors }: MemorizationResult) {
+  const found = new Map<string, TensorToWrite>();
+  const add = (name: string, data: Int32Array | Float64Array): void => {
+    const kept = data instanceof Int32Array ? data : Float32Array.from(data);
+    found.set(name, { shape: [data.length], data: kept });
+  };
+  add("coefficient", attractors.cosine);
+  add("training_row", attractors.training);
+  add("basin_size", basinSize);
+  if (heldOut !== null) add("held_out.coefficient", heldOut.cosine);
+  if (initial !== null) add("initial.coefficient", initial.cosine);
+  for (const [name, error] of [
+    ["training", errors?.training],
+    ["held_out", errors?.heldOut],
+  ] as const) {
+    if (error === undefined || error === null) continue;
+    add(`${name}.attractor`, error.attractor);
+    add(`${name}.prototype_error`, error.prototype);
+    add(`${name}.coverage_error`, error.coverage);
+  }
+  return found;
+}
