@@ -39,6 +39,14 @@ export {
   STATUS,
   UNFINISHED,
 } from "./dynamics/result.js";
+export {
+  type TrajectoryOptions,
+  type TrajectoryRecord,
+  type TrajectoryRun,
+  type TrajectorySet,
+  type TrajectorySummary,
+  trajectories,
+} from "./dynamics/trajectories.js";
 export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 // Engines
 export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";
@@ -67,5 +75,6 @@ export { type Extraction, type ExtractOptions, extractAttractors, reportOn } fro
 export { type FieldRunOptions, runField } from "./runs/fieldRun.js";
 export { type ProbeRunOptions, runProbe } from "./runs/probeRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
+export { runTrajectories, type TrajectoryRunOptions } from "./runs/trajectoryRun.js";
 // This package
 export { packageVersion } from "./version.js";

@@ -13,6 +13,7 @@ import { memorizationCommand } from "./memorization.js";
 import { ompCommand } from "./omp.js";
 import { probeCommand } from "./probe.js";
 import { speedCommand } from "./speed.js";
+import { trajectoriesCommand } from "./trajectories.js";
 
 const FAILED = 1;
 const BAD_INPUT = 2;
@@ -40,6 +41,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
     );
   attractorsCommand(program);
   fieldCommand(program);
+  trajectoriesCommand(program);
   probeCommand(program);
   speedCommand(program);
   dedupCommand(program);
