@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { AbortedError, InputError } from "../errors.js";
 import { packageVersion } from "../version.js";
 import { attractorsCommand } from "./attractors.js";
+import { contractionCommand } from "./contraction.js";
 import { dedupCommand } from "./dedup.js";
 import { doctorCommand } from "./doctor.js";
 import { fieldCommand } from "./field.js";
@@ -44,6 +45,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   trajectoriesCommand(program);
   probeCommand(program);
   speedCommand(program);
+  contractionCommand(program);
   dedupCommand(program);
   knnCommand(program);
   ompCommand(program);

@@ -1,9 +1,8 @@
 /** How a measure runs from the command line: progress, Ctrl-C, and one result on stdout. */
 import { join } from "node:path";
-import type { AttractorProgress } from "../dynamics/options.js";
 import { interruptSignal } from "./interrupt.js";
 import type { OutputFlags } from "./modelOptions.js";
-import { progressLine } from "./progress.js";
+import { progressLine, type ShownProgress } from "./progress.js";
 
 export interface Measured {
   readonly record: unknown;
@@ -16,7 +15,7 @@ export async function runMeasure(
   { json = false, report }: Pick<OutputFlags, "json" | "report">,
   measure: (call: {
     signal: AbortSignal;
-    onProgress: (progress: AttractorProgress) => void;
+    onProgress: (progress: ShownProgress) => void;
   }) => Promise<Measured>,
 ): Promise<void> {
   const progress = progressLine({ json });
