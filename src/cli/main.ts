@@ -12,6 +12,7 @@ import { INTERRUPTED } from "./interrupt.js";
 import { knnCommand } from "./knn.js";
 import { memorizationCommand } from "./memorization.js";
 import { ompCommand } from "./omp.js";
+import { oodCommand } from "./ood.js";
 import { probeCommand } from "./probe.js";
 import { speedCommand } from "./speed.js";
 import { trajectoriesCommand } from "./trajectories.js";
@@ -50,6 +51,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   knnCommand(program);
   ompCommand(program);
   memorizationCommand(program);
+  oodCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;
