@@ -3,6 +3,9 @@ const SUITES = {
   attractors: "the extraction of attractors against this machine's limit and against PyTorch",
   kernels: "noise, one application of f and deduplication, each on its own",
   omp: "matching pursuit against scikit-learn",
+  nearest: "nearest neighbours in both directions against faiss and the GEMM limit",
+  knn: "KNN scores against faiss",
+  trajectory: "trajectory scores against the plain matrix form",
 };
 
 const [suite, ...args] = process.argv.slice(2);
