@@ -1,14 +1,16 @@
 // The trajectory score in a stream: the mean over a path of the distance to the nearest attractor.
 //
-// A point that has moved by s since attractor a was d away from it is at least d − s away (triangle
-// inequality). So for each attractor d + P is kept, P being the length of the path up to the measurement, and
-// at path length P' it is no nearer than (d + P) − P'. At every step the distance to the attractor that was
-// nearest before is measured; the others only where their bound is below it, exactly those that can have
-// become nearest. On a path that settles, that soon is none: a step then takes 3·k operations, not
-// 3·k·attractors.
+// Attractor a is nearer than b only beyond the plane halfway between them, and a point z from which b is
+// nearer is (|z − a|² − |z − b|²) / 2|a − b| away from that plane. So where b is found nearest, every other
+// attractor gets the length of path at which the point can be across its plane, and is not measured before.
+// (The triangle inequality alone would give (|z − a| − |z − b|) / 2, which is never more.) At every step the
+// distance to the attractor that was nearest before is measured, and to those whose length has come: exactly
+// those that can have become nearest. An attractor that stays behind has lost to one that was nearest later
+// than the last time it was measured itself, and so on, up to the one that is nearest now. On a path that
+// settles a step soon takes 3·k operations, not 3·k·attractors.
 //
-// Distances and bounds are in double, from the floats of the path: the score is that of the plain form but
-// for roundings of 1e-15. `slack` is far above them, so a rounding never hides an attractor.
+// Distances are in double, from the floats of the path: the score is that of the plain form but for roundings
+// of 1e-15. `slack` is far above those of the lengths.
 #include "latdyn/trajectory.h"
 
 #include "distance_kernels.h"
@@ -27,93 +29,107 @@ namespace latdyn {
 namespace {
 
 constexpr double slack = 1 + 1e-9;
+constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 // The nearest attractor of one moving point.
 class Follower {
   public:
     Follower(const DistanceKernels& kernels, RowView attractors)
-        : kernels(kernels), attractors(attractors), keys(static_cast<size_t>(attractors.count)) {}
+        : kernels(kernels), attractors(attractors), due(static_cast<size_t>(attractors.count)),
+          position(static_cast<size_t>(attractors.columns)) {}
 
     int64_t nearest() const { return index; }
     // To the attractor that is nearest.
-    double distance() const { return least; }
-    // Mean of the distances so far; NaN where a point was not finite.
+    double distance() const { return std::sqrt(least); }
+    // Mean of the distances so far; NaN where there is none.
     double score() const { return points > 0 ? sum / static_cast<double>(points) : nan; }
 
     // The first point, `z` [k] in double.
-    void start(const double* z, std::vector<int32_t>& indices, std::vector<double>& squared) {
-        indices.resize(keys.size());
-        squared.resize(keys.size());
-        std::iota(indices.begin(), indices.end(), 0);
+    void start(const double* z) {
         length = sum = 0;
         points = 0;
         index = 0;
-        measure(z, indices, squared);
-        for (size_t a = 0; a < keys.size(); a++)
-            keys[a] = std::sqrt(squared[a]);
-        settle();
+        least = infinity;
+        candidates.resize(due.size());
+        std::iota(candidates.begin(), candidates.end(), 0);
+        settle(z);
     }
 
     // The next point: how far it is from the last one and from the nearest attractor, both squared. True
     // where other attractors may be nearer now, and `search` has to be called; else the step is done.
     bool advance(double step_squared, double distance_squared) {
         length += std::sqrt(step_squared);
-        least = std::sqrt(distance_squared);
-        if (others <= (least + length) * slack)
+        least = distance_squared;
+        if (next <= length * slack)
             return true;
         count();
         return false;
     }
 
-    // Measures the attractors that can have become nearest. False where another one has.
-    bool search(const double* z, std::vector<int32_t>& indices, std::vector<double>& squared) {
-        keys[index] = least + length;
-        const double limit = keys[index] * slack;
-        indices.resize(keys.size());
+    // Measures the attractors that can have become nearest. False where one of them has.
+    bool search(const double* z) {
+        candidates.resize(due.size());
         size_t found = 0;
-        for (size_t a = 0; a < keys.size(); a++) {
-            indices[found] = static_cast<int32_t>(a);
-            found += keys[a] <= limit;
+        for (size_t a = 0; a < due.size(); a++) {
+            candidates[found] = static_cast<int32_t>(a);
+            found += due[a] <= length * slack;
         }
-        indices.resize(found);
-        squared.resize(found);
-        measure(z, indices, squared);
-        for (size_t i = 0; i < found; i++)
-            keys[indices[i]] = std::sqrt(squared[i]) + length;
+        candidates.resize(found);
         const int64_t before = index;
-        settle();
+        settle(z);
         return index == before;
     }
 
   private:
     const DistanceKernels& kernels;
     const RowView attractors;
-    // Per attractor: distance when it was last measured, and the length of the path up to there.
-    std::vector<double> keys;
-    // Smallest key but the nearest's.
-    double others = 0;
+    // Per attractor, the length of path before which it cannot be nearest; none for the one that is.
+    std::vector<double> due;
+    // Of the nearest attractor, in double.
+    std::vector<double> position;
+    std::vector<int32_t> candidates;
+    std::vector<double> squared, apart;
+    // The smallest of `due`.
+    double next = 0;
+    // Squared distance to the nearest, and what the path has come to so far.
     double least = 0, length = 0, sum = 0;
     int64_t index = 0, points = 0;
 
-    void measure(const double* z, const std::vector<int32_t>& indices, std::vector<double>& squared) {
-        kernels.squared(z, attractors.data, nullptr, attractors.columns, indices.data(),
-                        static_cast<int64_t>(indices.size()), squared.data());
+    void measure(const double* from, std::vector<double>& to) {
+        to.resize(candidates.size());
+        kernels.squared(from, attractors.data, nullptr, attractors.columns, candidates.data(),
+                        static_cast<int64_t>(candidates.size()), to.data());
     }
 
-    // The smallest key is that of an attractor just measured: no other's bound is below it.
-    void settle() {
-        index = std::min_element(keys.begin(), keys.end()) - keys.begin();
-        others = std::numeric_limits<double>::infinity();
-        for (size_t a = 0; a < keys.size(); a++)
-            if (static_cast<int64_t>(a) != index)
-                others = std::min(others, keys[a]);
-        least = keys[index] - length;
+    // Finds the nearest among the candidates and the one that was nearest, which is `least` away.
+    void settle(const double* z) {
+        measure(z, squared);
+        const auto best = std::min_element(squared.begin(), squared.end());
+        if (best != squared.end() && *best < least) {
+            const double nearest = *best;
+            const int32_t winner = candidates[best - squared.begin()];
+            // The one that was nearest is one of the others now.
+            if (least < infinity) {
+                candidates.push_back(static_cast<int32_t>(index));
+                squared.push_back(least);
+            }
+            index = winner;
+            least = nearest;
+            std::copy_n(attractors[index], attractors.columns, position.begin());
+        }
+        measure(position.data(), apart);
+        for (size_t i = 0; i < candidates.size(); i++)
+            // Copies of the nearest are never nearer.
+            due[candidates[i]] =
+                apart[i] > 0 ? length + (squared[i] - least) / (2 * std::sqrt(apart[i])) : infinity;
+        due[index] = infinity;
+        next = *std::min_element(due.begin(), due.end());
         count();
     }
 
     void count() {
-        sum += least;
+        sum += std::sqrt(least);
         points++;
     }
 };
@@ -176,8 +192,6 @@ class Walker {
     // One lane's point.
     std::vector<double> z;
     std::vector<Follower> followers;
-    std::vector<int32_t> indices;
-    std::vector<double> squared;
 
     double* step() { return sums.data(); }
     double* distance() { return sums.data() + tile; }
@@ -197,7 +211,7 @@ class Walker {
             lost[lane] = !std::isfinite(squares);
             if (attractors.count > 0 && !lost[lane]) {
                 read(lane);
-                followers[lane].start(z.data(), indices, squared);
+                followers[lane].start(z.data());
                 show_nearest(lane);
             }
             const auto found =
@@ -246,7 +260,7 @@ class Walker {
         lost[lane] = lost[lane] || !std::isfinite(norm()[lane]);
         if (attractors.count > 0 && !lost[lane] && followers[lane].advance(step()[lane], distance()[lane])) {
             read(lane);
-            if (!followers[lane].search(z.data(), indices, squared))
+            if (!followers[lane].search(z.data()))
                 show_nearest(lane);
         }
         if (curves[lane]) {
@@ -310,8 +324,6 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
     run_tasks(threads, rows, &counters.abort, [&](int64_t row, int) {
         Follower follower(kernels, against);
         std::vector<double> z(static_cast<size_t>(columns));
-        std::vector<int32_t> indices;
-        std::vector<double> squared;
         const int32_t self = 0;
         for (int64_t t = 0; t < points; t++) {
             const float* point = paths + (row * points + t) * columns;
@@ -319,7 +331,7 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
             if (t == 0) {
                 if (!std::isfinite(dot(point, point, columns)))
                     return;
-                follower.start(z.data(), indices, squared);
+                follower.start(z.data());
                 continue;
             }
             double step = 0, distance = 0;
@@ -328,7 +340,7 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
                 return;
             kernels.squared(z.data(), against[follower.nearest()], nullptr, columns, &self, 1, &distance);
             if (follower.advance(step, distance))
-                follower.search(z.data(), indices, squared);
+                follower.search(z.data());
         }
         score[row] = follower.score();
         counters.finished.fetch_add(1, std::memory_order_relaxed);
