@@ -1,6 +1,14 @@
 /** The public API on one page. */
 
 // Measures
+export {
+  type Contraction,
+  type ContractionOptions,
+  type ContractionRecord,
+  contraction,
+  type Distribution,
+} from "./analysis/contraction.js";
+export { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./analysis/contractionInitialisation.js";
 export { type NearestInputs, nearestInputs } from "./analysis/nearestInput.js";
 export { bestTerms, orthonormalBasis } from "./analysis/orthonormal.js";
 export {
@@ -28,6 +36,13 @@ export {
   type PlaneChoice,
   vectorField,
 } from "./dynamics/field.js";
+export {
+  type JacobianOptions,
+  type Jacobians,
+  jacobian,
+  type Spectra,
+  spectra,
+} from "./dynamics/jacobian.js";
 export type { AttractorOptions, AttractorProgress } from "./dynamics/options.js";
 export { data, latents, matched, noise, type PointSource, parsePoints } from "./dynamics/points.js";
 export {
@@ -38,7 +53,16 @@ export {
   type SetSummary,
   STATUS,
   UNFINISHED,
+  type Verification,
 } from "./dynamics/result.js";
+export {
+  type Agreement,
+  convergenceSpeed,
+  predictedIterations,
+  type Speed,
+  type SpeedOptions,
+  type SpeedRecord,
+} from "./dynamics/speed.js";
 export {
   type TrajectoryOptions,
   type TrajectoryRecord,
@@ -47,6 +71,7 @@ export {
   type TrajectorySummary,
   trajectories,
 } from "./dynamics/trajectories.js";
+export { type VerifyOptions, verifyAttractors, verifyPoints } from "./dynamics/verification.js";
 export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 // Engines
 export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";
@@ -54,6 +79,7 @@ export { inspectModel, type ModelDescription, type NodeDescription } from "./eng
 export { type NativeEngine, nativeEngine } from "./engines/native.js";
 // Errors
 export { AbortedError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
+export { jacobianVectorGraph, vectorJacobianGraph } from "./graph/differentiate.js";
 export { elements, formatShape, type Graph, type Node, type Shape, type Value } from "./graph/graph.js";
 // Rows of numbers
 export { type Matrix, matrix, row, takeRows } from "./matrix.js";
@@ -71,10 +97,12 @@ export type {
   Progress,
 } from "./native.js";
 // Runs on disk
+export { type ContractionRunOptions, runContraction } from "./runs/contractionRun.js";
 export { type Extraction, type ExtractOptions, extractAttractors, reportOn } from "./runs/extract.js";
 export { type FieldRunOptions, runField } from "./runs/fieldRun.js";
 export { type ProbeRunOptions, runProbe } from "./runs/probeRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
+export { runSpeed, type SpeedRunOptions } from "./runs/speedRun.js";
 export { runTrajectories, type TrajectoryRunOptions } from "./runs/trajectoryRun.js";
 // This package
 export { packageVersion } from "./version.js";

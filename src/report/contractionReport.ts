@@ -42,11 +42,15 @@ const PART: Record<string, string> = { map: "whole map f", encoder: "encoder", d
 async function initialisationBody({ initialisation, record }: Contraction): Promise<Html> {
   const { options: given, summary } = record;
   const part = PART[String(given.part)] ?? String(given.part);
-  const groups = initialisation.map(({ scheme, ratio }) => ({ name: scheme, values: finite(ratio) }));
+  // Schemes differ by orders of magnitude: only their logarithms fit in one picture.
+  const groups = initialisation.map(({ scheme, ratio }) => ({
+    name: scheme,
+    values: finite(ratio.map(Math.log10)),
+  }));
   return html`<div class="grid">${await histogramFigure(groups, {
     title: "σ of the output over σ of the input",
-    axis: "σ out / σ in",
-    caption: `${countOf(Number(given.inputs), "input")} from N(0, I) went through the ${part} with ${countOf(Number(given.seeds), "random initialisation")} of each scheme. σ² is the variance over the inputs, averaged over the coordinates. Below 1 the differences between inputs shrink.`,
+    axis: "log₁₀ of σ out / σ in",
+    caption: `${countOf(Number(given.inputs), "input")} from N(0, I) went through the ${part} with ${countOf(Number(given.seeds), "random initialisation")} of each scheme. σ² is the variance over the inputs, averaged over the coordinates. Below 1 (0 on the axis) the differences between inputs shrink.`,
   })}</div>
 ${distributionTable(
   "σ out / σ in by scheme",

@@ -129,14 +129,19 @@ async function scatterFigure({ set, predicted, agreement }: SpeedSet, rate: Rate
   });
 }
 
-/** Both axes logarithmic over one range, with the line of equality. Predictions below 1 lie on the lower edge. */
+/** Both axes logarithmic over one range, with the line of equality. Predictions below all that is drawn lie on the lower edge. */
 export function scatterChart(
   points: readonly { readonly predicted: number; readonly iterations: number }[],
 ): TopLevelSpec {
-  const most = points.reduce((top, { predicted, iterations }) => Math.max(top, predicted, iterations), 10);
-  const domain: [number, number] = [0.9, most * 1.1];
+  const positive = points
+    .flatMap(({ predicted, iterations }) => [predicted, iterations])
+    .filter((n) => n >= 1);
+  const least = positive.reduce((low, value) => Math.min(low, value), Number.POSITIVE_INFINITY);
+  const most = positive.reduce((high, value) => Math.max(high, value), least);
+  // Three times between the ends at least: a narrower range makes noise look like a trend.
+  const domain: [number, number] = [least * 0.9, Math.max(most, least * 3) * 1.1];
   const axis = (title: string) =>
-    along({ title, scale: "log", domain, ticks: roundTicks(1, domain[1]), format: ",d" });
+    along({ title, scale: "log", domain, ticks: roundTicks(...domain), format: ",d" });
   const x = axis("predicted iterations, log scale");
   const y = axis("true iterations, log scale");
   const values = points.map(({ predicted, iterations }) => ({
