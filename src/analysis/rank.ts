@@ -3,6 +3,7 @@ import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native } from "../native.js";
 import { callOf, checkFinite, checkRows, type MeasureOptions, runKernel } from "./kernel.js";
+import type { MeasureNote } from "./note.js";
 
 export interface Rank {
   /** Smallest number of singular values whose squares sum to at least 90 % of all; 0 where all are zero. */
@@ -10,6 +11,20 @@ export interface Rank {
   /** [min(rows, columns)]: singular values, descending. */
   readonly spectrum: Float64Array;
   readonly centred: boolean;
+}
+
+/** What `latdyn rank RUN --json` prints and rank.json holds. */
+export interface RankRecord {
+  model: { name: string; path: string; hash: string; latentDimension: number };
+  run: { folder: string; set: string };
+  /** Rows of the matrix of decoded attractors, and its columns. */
+  attractors: number;
+  elements: number;
+  centred: boolean;
+  rank90: number;
+  spectrum: number[];
+  notes: MeasureNote[];
+  timing: { seconds: number };
 }
 
 const SHARE = 0.9;

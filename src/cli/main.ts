@@ -14,6 +14,8 @@ import { memorizationCommand } from "./memorization.js";
 import { ompCommand } from "./omp.js";
 import { oodCommand } from "./ood.js";
 import { probeCommand } from "./probe.js";
+import { rankCommand } from "./rank.js";
+import { similarityCommand } from "./similarity.js";
 import { speedCommand } from "./speed.js";
 import { trajectoriesCommand } from "./trajectories.js";
 
@@ -52,6 +54,8 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   ompCommand(program);
   memorizationCommand(program);
   oodCommand(program);
+  rankCommand(program);
+  similarityCommand(program);
   inspectCommand(program);
   doctorCommand(program);
   return program;
