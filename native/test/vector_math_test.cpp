@@ -1,6 +1,6 @@
-// Every activation against its definition in double, on a sweep of all exponents and both signs.
-// Compiled and run once per instruction set.
-#include "vector_math.h"
+// Every activation and its derivative against their definitions in double, on a sweep of all exponents and
+// both signs. Compiled and run once per instruction set.
+#include "vector_derivatives.h"
 
 #include "check.h"
 
@@ -55,9 +55,10 @@ struct Worst {
 };
 
 // Runs `f` over the sweep. At most `ulps` units in the last place from `expected` where it is at least
-// `from` in size or x is at most `small`, and everywhere at most 2e-7 · max(1, |y|).
+// `from` in size or x is at most `small`, and everywhere at most `bound` · max(1, |y|).
 template <typename Function, typename Reference>
-void sweep(const char* name, Function f, Reference expected, double ulps, double from, double small) {
+void sweep(const char* name, Function f, Reference expected, double ulps, double from, double small,
+           double bound = 2e-7) {
     alignas(64) float x[W], y[W];
     Worst worst;
     const auto measure = [&] {
@@ -82,7 +83,7 @@ void sweep(const char* name, Function f, Reference expected, double ulps, double
             }
             const double error = std::fabs(y[i] - e);
             const double scaled = error / std::fmax(1, std::fabs(e));
-            CHECK(scaled <= 2e-7, "%s(%a) = %a, expected %a: error %g", name, x[i], y[i], e, error);
+            CHECK(scaled <= bound, "%s(%a) = %a, expected %a: error %g", name, x[i], y[i], e, error);
             if (scaled > worst.scaled)
                 worst.scaled = scaled, worst.scaled_at = x[i];
             if (std::fabs(e) < from && std::fabs(x[i]) > small)
@@ -118,6 +119,53 @@ void sweep(const char* name, Function f, Reference expected, double ulps, double
 
 template <ActivationKind K> auto kind(float alpha = 0, float beta = 0) {
     return [alpha, beta](F x) { return activate<K>(x, splat(alpha), splat(beta)); };
+}
+
+template <ActivationKind K> auto slope(float alpha = 0, float beta = 0) {
+    return [alpha, beta](F x) { return derivative<K>(x, splat(alpha), splat(beta)); };
+}
+
+double sigmoid_slope_at(double x) {
+    return ::sigmoid(x) * ::sigmoid(-x);
+}
+double gelu_slope(double x) {
+    const double density = std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0));
+    return 0.5 * std::erfc(-x / std::sqrt(2.0)) + (density == 0 ? 0 : x * density);
+}
+double gelu_tanh_slope(double x) {
+    const double c = 2 * std::sqrt(2 / std::acos(-1.0));
+    const double v = c * (x + 0.044715 * x * x * x), decay = sigmoid_slope_at(v);
+    return ::sigmoid(v) + (decay == 0 ? 0 : x * c * (1 + 3 * 0.044715 * x * x) * decay);
+}
+double silu_slope(double x) {
+    const double decay = sigmoid_slope_at(x);
+    return ::sigmoid(x) + (decay == 0 ? 0 : x * decay);
+}
+
+// Derivatives: bounded in absolute terms, and at kinks the choices that are written down.
+void slopes() {
+    using enum ActivationKind;
+    const double all = 0, no = -1, absolute = std::numeric_limits<double>::infinity();
+    // A reference that compares would lose NaN.
+    const auto keeping_nan = [](auto f) { return [f](double x) { return std::isnan(x) ? x : f(x); }; };
+    sweep("relu'", slope<relu>(), keeping_nan([](double x) { return x > 0 ? 1.0 : 0.0; }), 0, all, no);
+    sweep("leaky relu'", slope<leaky_relu>(0.25f), keeping_nan([](double x) { return x > 0 ? 1.0 : 0.25; }),
+          0, all, no);
+    sweep("clip'", slope<clip>(-1.5f, 6),
+          keeping_nan([](double x) { return x >= -1.5 && x <= 6 ? 1.0 : 0.0; }), 0, all, no);
+    sweep(
+        "elu'", slope<elu>(1), [](double x) { return x > 0 ? 1 : std::exp(x); }, 2.5, all, no);
+    const float alpha = 1.67326319f, gamma = 1.05070102f;
+    sweep(
+        "selu'", slope<selu>(alpha, gamma),
+        [=](double x) { return double(gamma) * (x > 0 ? 1 : double(alpha) * std::exp(x)); }, 3.5, all, no);
+    sweep("sigmoid'", slope<sigmoid>(), sigmoid_slope_at, 4.5, all, no);
+    sweep(
+        "tanh'", slope<tanh>(), [](double x) { return 4 * sigmoid_slope_at(2 * x); }, 4.5, all, no);
+    sweep("softplus'", slope<softplus>(), ::sigmoid, 2.5, all, no);
+    sweep("gelu'", slope<gelu>(), gelu_slope, absolute, absolute, no, 2.5e-7);
+    sweep("gelu tanh'", slope<gelu_tanh>(), gelu_tanh_slope, absolute, absolute, no);
+    sweep("silu'", slope<silu>(), silu_slope, absolute, absolute, no);
 }
 
 // The sign of a zero is part of the value: it survives odd functions.
@@ -187,6 +235,7 @@ int main() {
         "clip", kind<clip>(-1.5f, 6), [](double x) { return x < -1.5 ? -1.5
                                                             : x > 6  ? 6
                                                                      : x; }, 0, all, no);
+    slopes();
     zeros();
     return latdyn::test::finish("vector_math");
 }
