@@ -47,7 +47,7 @@ What comes out:
   f(z) − z on a grid of the plane, drawn as stream lines whose colour is ‖f(z) − z‖ on a logarithmic scale, over the
   basins: every grid point is iterated to its end. Where k > 2 the displacement is projected to the plane, and the
   share of it that lies in the plane is given. A picture shows places, so attractors are told apart by distance
-  (--rule euclidean) and points end close to their limit (--criterion error-bound), unlike in "latdyn attractors".
+  (--rule euclidean), unlike in "latdyn attractors".
   The folder holds field.json, field.safetensors, attractors.safetensors, field.svg and report.html.`;
 
 export function fieldCommand(program: Command): void {
@@ -69,14 +69,18 @@ export function fieldCommand(program: Command): void {
     )
     .option("--extent <l,r,b,t>", "left,right,bottom,top of the picture (default: around --from)")
     .option("--resolution <number>", "grid points along the longer side (default: 80)", number)
-    .option("--tolerance <number>", "squared length that convergence is measured by (default: 1e-6)", number)
+    .option(
+      "--tolerance <number>",
+      "squared step length below which a point has converged (default: 1e-6)",
+      number,
+    )
     .option(
       "--max-iterations <number>",
       "applications of f before a point is given up (default: 3000)",
       number,
     )
     .addOption(
-      new Option("--criterion <name>", "what convergence means (default: error-bound)").choices(CRITERIA),
+      new Option("--criterion <name>", "what convergence means (default: residual)").choices(CRITERIA),
     )
     .addOption(
       new Option("--rule <name>", "how endpoints become attractors (default: euclidean)").choices(RULES),

@@ -39,9 +39,9 @@ type Shared =
   | "onProgress";
 
 /**
- * The iteration's options as for `findAttractors`, with two defaults of their own, because a picture in a plane
- * shows places: `rule` is euclidean and `criterion` is error-bound, so that the endpoints of one basin lie close
- * to their common limit; and `distance` is at least a quarter of a grid cell.
+ * The iteration's options as for `findAttractors`, with defaults of their own for what is one attractor, because a
+ * picture in a plane shows places and not directions: `rule` is euclidean, and `distance` at least a quarter of a grid
+ * cell, below which the picture could not tell two attractors apart.
  */
 export interface FieldOptions extends Pick<AttractorOptions, Shared> {
   /** Points that choose the extent, and the plane where `plane` is not given. Default noise(1000). */
@@ -236,7 +236,7 @@ function resolveField(model: Autoencoder, options: FieldOptions): ResolvedField 
       `${model.name}: the plane's points have ${plane.points.columns} elements a row, expected ${k}`,
     );
   }
-  const iteration = { rule: "euclidean", criterion: "error-bound", ...rest } as const;
+  const iteration = { rule: "euclidean", ...rest } as const;
   const { threads, distance } = resolveOptions({ ...iteration, from: { points: from } });
   return {
     from,
