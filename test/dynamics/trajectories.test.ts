@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { bandsOf, endsOf, QUANTILES, quantileOf } from "../../src/dynamics/bands.js";
-import { latents, noise } from "../../src/dynamics/points.js";
+import { data, latents, noise } from "../../src/dynamics/points.js";
 import { defaultStore, type TrajectoryOptions, trajectories } from "../../src/dynamics/trajectories.js";
 import { AbortedError, InputError } from "../../src/errors.js";
 import { matrix } from "../../src/matrix.js";
 import { loadAutoencoder } from "../../src/models/load.js";
 import { affine, elementwise, rotation, scaling } from "../support/maps.js";
-import { referenceTensor } from "../support/references.js";
+import { convergedEndpoints, referenceTensor } from "../support/references.js";
 import { hasShared, sharedPath } from "../support/sharedModels.js";
 
 const rows = (...points: number[][]) => matrix(Float32Array.from(points.flat()), points[0].length);
@@ -172,8 +172,8 @@ describe.skipIf(!hasShared)(
       await using model = await loadAutoencoder(sharedPath("models", name));
       const k = model.latentDimension;
       for (const set of ["train", "noise"]) {
-        const { data } = await referenceTensor(name, `${set}.trajectory`);
-        const expected = Float32Array.from(data, Number);
+        const reference = await referenceTensor(name, `${set}.trajectory`);
+        const expected = Float32Array.from(reference.data, Number);
         const initial = new Float32Array(8 * k);
         for (let i = 0; i < 8; i++) initial.set(expected.subarray(i * 41 * k, (i * 41 + 1) * k), i * k);
         const from = { points: latents(matrix(initial, k)) };
@@ -189,6 +189,26 @@ describe.skipIf(!hasShared)(
         }
         expect(worst).toBeLessThan(1e-3);
       }
+    });
+
+    it.each(["mnist-conv-k2", "mnist-conv-k16"])("%s: scores", async (name) => {
+      await using model = await loadAutoencoder(sharedPath("models", name));
+      const attractors = await convergedEndpoints(name, "train");
+      const images = sharedPath("data", "mnist", "t10k-images-idx3-ubyte.gz");
+      const { sets } = await trajectories(model, {
+        from: { id: data(images, { count: 512 }) },
+        steps: 60,
+        store: [],
+        curves: 0,
+        attractors,
+      });
+      const expected = (await referenceTensor(name, "ood.id.trajectory_score")).data;
+      const score = sets[0].score as Float64Array;
+      const close = Array.from(score).filter(
+        (value, i) => Math.abs(value - Number(expected[i])) <= 1e-4 * Number(expected[i]),
+      );
+      // A path beside the border of two basins may fall to the other side in single precision.
+      expect(close.length).toBeGreaterThanOrEqual(Math.ceil(0.99 * 512));
     });
   },
 );
