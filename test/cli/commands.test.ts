@@ -29,7 +29,7 @@ describe("attractors", () => {
     expect(stderr).toBe("");
     expect(code).toBe(0);
     expect(stdout).toMatch(
-      /^set +points +converged +max-iterations +cycle +diverged +non-finite +mean iterations +attractors +euclidean$/m,
+      /^set +points +converged +max-iterations +cycle +diverged +non-finite +mean iterations +attractors +euclidean +verified$/m,
     );
     expect(stdout).toMatch(/^data +40 /m);
     expect(stdout).toMatch(/^wide +30 /m);
@@ -79,6 +79,7 @@ describe("attractors", () => {
       "meanIterations",
       "attractors",
       "attractorsEuclidean",
+      "verified",
     ]);
     const [name] = readdirSync(join(cwd, "runs"));
     expect(name).toMatch(/^mnist-conv-k16-\d{8}-\d{6}$/);
