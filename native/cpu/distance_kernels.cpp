@@ -98,6 +98,40 @@ static double sum_of_roots(const double* values, int64_t count, double below, in
     return sum;
 }
 
+static void step(const float* previous, const float* z, const float* nearest, int64_t k, double* step,
+                 double* distance) {
+    D steps[2][parts] = {}, distances[2][parts] = {};
+    int64_t l = 0;
+    const auto add = [&](int which, int64_t at) {
+        for (int p = 0; p < parts; p++) {
+            const D next = load_double(z + at + p * half);
+            const D s = next - load_double(previous + at + p * half);
+            const D d = next - load_double(nearest + at + p * half);
+            steps[which][p] += s * s;
+            distances[which][p] += d * d;
+        }
+    };
+    for (; l + 16 <= k; l += 16) {
+        add(0, l);
+        add(1, l + 8);
+    }
+    if (l + 8 <= k) {
+        add(0, l);
+        l += 8;
+    }
+    for (int p = 0; p < parts; p++) {
+        steps[0][p] += steps[1][p];
+        distances[0][p] += distances[1][p];
+    }
+    *step = total(steps[0]);
+    *distance = total(distances[0]);
+    for (; l < k; l++) {
+        const double s = double(z[l]) - previous[l], d = double(z[l]) - nearest[l];
+        *step += s * s;
+        *distance += d * d;
+    }
+}
+
 static void tile(const TileDistances& p) {
     for (int64_t v = 0; v < p.tile; v += half) {
         D step = {}, distance = {}, norm = {};
@@ -128,6 +162,7 @@ extern const DistanceKernels LATDYN_PASTE(LATDYN_ISA, _distance_kernels) = {
     .bounds = LATDYN_ISA::bounds,
     .squared = LATDYN_ISA::squared,
     .sum_of_roots = LATDYN_ISA::sum_of_roots,
+    .step = LATDYN_ISA::step,
     .tile = LATDYN_ISA::tile,
 };
 

@@ -38,6 +38,9 @@ struct DistanceKernels {
                     const int32_t* indices, int64_t count, double* out);
     // Σ √values[i] over those below `below`, and how many there are.
     double (*sum_of_roots)(const double* values, int64_t count, double below, int64_t* summed);
+    // |z − previous|² and |z − nearest|² of rows of k elements.
+    void (*step)(const float* previous, const float* z, const float* nearest, int64_t k, double* step,
+                 double* distance);
     // Tiles of whole registers only.
     void (*tile)(const TileDistances&);
 };

@@ -37,7 +37,7 @@ class Follower {
   public:
     Follower(const DistanceKernels& kernels, RowView attractors)
         : kernels(kernels), attractors(attractors), due(static_cast<size_t>(attractors.count)),
-          position(static_cast<size_t>(attractors.columns)) {}
+          rivals(due.size()), apart(due.size()), position(static_cast<size_t>(attractors.columns)) {}
 
     int64_t nearest() const { return index; }
     // To the attractor that is nearest.
@@ -45,12 +45,13 @@ class Follower {
     // Mean of the distances so far; NaN where there is none.
     double score() const { return points > 0 ? sum / static_cast<double>(points) : nan; }
 
-    // The first point, `z` [k] in double.
-    void start(const double* z) {
+    // The first point, `z` [k].
+    void start(const float* z) {
         length = sum = 0;
         points = 0;
         index = 0;
         least = infinity;
+        rivals.assign(due.size(), -1);
         candidates.resize(due.size());
         std::iota(candidates.begin(), candidates.end(), 0);
         settle(z);
@@ -68,7 +69,7 @@ class Follower {
     }
 
     // Measures the attractors that can have become nearest. False where one of them has.
-    bool search(const double* z) {
+    bool search(const float* z) {
         candidates.resize(due.size());
         size_t found = 0;
         for (size_t a = 0; a < due.size(); a++) {
@@ -86,29 +87,34 @@ class Follower {
     const RowView attractors;
     // Per attractor, the length of path before which it cannot be nearest; none for the one that is.
     std::vector<double> due;
-    // Of the nearest attractor, in double.
+    // Per attractor, the one that it was last compared with, and their distance.
+    std::vector<int32_t> rivals;
+    std::vector<double> apart;
+    // A row in double, the attractors to measure from it, and their squared distances.
     std::vector<double> position;
-    std::vector<int32_t> candidates;
-    std::vector<double> squared, apart;
+    std::vector<int32_t> candidates, compared;
+    std::vector<double> squared;
     // The smallest of `due`.
     double next = 0;
     // Squared distance to the nearest, and what the path has come to so far.
     double least = 0, length = 0, sum = 0;
     int64_t index = 0, points = 0;
 
-    void measure(const double* from, std::vector<double>& to) {
-        to.resize(candidates.size());
-        kernels.squared(from, attractors.data, nullptr, attractors.columns, candidates.data(),
-                        static_cast<int64_t>(candidates.size()), to.data());
+    // squared[i] = |from − candidates[i]|².
+    void measure(const float* from) {
+        std::copy_n(from, attractors.columns, position.begin());
+        squared.resize(candidates.size());
+        kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, candidates.data(),
+                        static_cast<int64_t>(candidates.size()), squared.data());
     }
 
     // Finds the nearest among the candidates and the one that was nearest, which is `least` away.
-    void settle(const double* z) {
-        measure(z, squared);
+    void settle(const float* z) {
+        measure(z);
         const auto best = std::min_element(squared.begin(), squared.end());
         if (best != squared.end() && *best < least) {
-            const double nearest = *best;
             const int32_t winner = candidates[best - squared.begin()];
+            const double nearest = *best;
             // The one that was nearest is one of the others now.
             if (least < infinity) {
                 candidates.push_back(static_cast<int32_t>(index));
@@ -116,13 +122,20 @@ class Follower {
             }
             index = winner;
             least = nearest;
-            std::copy_n(attractors[index], attractors.columns, position.begin());
         }
-        measure(position.data(), apart);
+        // How much farther each of them is, until its distance from the nearest is known too.
         for (size_t i = 0; i < candidates.size(); i++)
+            due[candidates[i]] = squared[i] - least;
+        compared = candidates;
+        std::erase_if(candidates, [this](int32_t a) { return rivals[a] == index; });
+        measure(attractors[index]);
+        for (size_t i = 0; i < candidates.size(); i++) {
+            apart[candidates[i]] = std::sqrt(squared[i]);
+            rivals[candidates[i]] = static_cast<int32_t>(index);
+        }
+        for (const int32_t a : compared)
             // Copies of the nearest are never nearer.
-            due[candidates[i]] =
-                apart[i] > 0 ? length + (squared[i] - least) / (2 * std::sqrt(apart[i])) : infinity;
+            due[a] = apart[a] > 0 ? length + due[a] / (2 * apart[a]) : infinity;
         due[index] = infinity;
         next = *std::min_element(due.begin(), due.end());
         count();
@@ -190,7 +203,7 @@ class Walker {
     // Whether a point of the lane's path was not finite.
     std::vector<char> lost;
     // One lane's point.
-    std::vector<double> z;
+    std::vector<float> z;
     std::vector<Follower> followers;
 
     double* step() { return sums.data(); }
@@ -323,24 +336,17 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
     std::fill_n(score, rows, nan);
     run_tasks(threads, rows, &counters.abort, [&](int64_t row, int) {
         Follower follower(kernels, against);
-        std::vector<double> z(static_cast<size_t>(columns));
-        const int32_t self = 0;
-        for (int64_t t = 0; t < points; t++) {
-            const float* point = paths + (row * points + t) * columns;
-            std::copy_n(point, columns, z.begin());
-            if (t == 0) {
-                if (!std::isfinite(dot(point, point, columns)))
-                    return;
-                follower.start(z.data());
-                continue;
-            }
+        const float* z = paths + row * points * columns;
+        if (!std::isfinite(dot(z, z, columns)))
+            return;
+        follower.start(z);
+        for (int64_t t = 1; t < points; t++, z += columns) {
             double step = 0, distance = 0;
-            kernels.squared(z.data(), point - columns, nullptr, columns, &self, 1, &step);
+            kernels.step(z, z + columns, against[follower.nearest()], columns, &step, &distance);
             if (!std::isfinite(step))
                 return;
-            kernels.squared(z.data(), against[follower.nearest()], nullptr, columns, &self, 1, &distance);
             if (follower.advance(step, distance))
-                follower.search(z.data());
+                follower.search(z + columns);
         }
         score[row] = follower.score();
         counters.finished.fetch_add(1, std::memory_order_relaxed);
