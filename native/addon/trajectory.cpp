@@ -48,8 +48,8 @@ Napi::Value start_trajectory(const Napi::CallbackInfo& info) {
         auto curves = std::make_shared<std::vector<Curve>>(options.curve_rows.size());
         const size_t scored = attractors->count > 0 ? static_cast<size_t>(initial->count) : 0;
         auto score = Napi::Float64Array::New(env, scored);
-        auto stored = Napi::Float32Array::New(
-            env, static_cast<size_t>(initial->count) * options.store_steps.size() * static_cast<size_t>(k));
+        auto stored = Napi::Float32Array::New(env, static_cast<size_t>(initial->count) *
+                                                       options.store_steps.size() * static_cast<size_t>(k));
         arrays->score = Napi::Persistent(score);
         arrays->stored = Napi::Persistent(stored);
         const TrajectoryOutput output{scored > 0 ? score.Data() : nullptr, stored.Data(), curves.get()};
