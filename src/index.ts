@@ -1,6 +1,13 @@
 /** The public API on one page. */
 
 // Measures
+export { type BasinAgreement, type BasinOptions, basinAgreement } from "./analysis/basins.js";
+export type {
+  ComparedSet,
+  ComparisonRecord,
+  SetComparison,
+  SimilarityValues,
+} from "./analysis/comparison.js";
 export {
   type Contraction,
   type ContractionOptions,
@@ -9,7 +16,31 @@ export {
   type Distribution,
 } from "./analysis/contraction.js";
 export { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./analysis/contractionInitialisation.js";
+export { type Deduplicated, type DeduplicateOptions, deduplicate } from "./analysis/deduplicate.js";
+export type { MeasureOptions } from "./analysis/kernel.js";
+export { type KnnOptions, type KnnRule, type KnnScores, knnScore } from "./analysis/knn.js";
+export { type MahalanobisScores, mahalanobis } from "./analysis/mahalanobis.js";
+export {
+  type Coefficients,
+  type Memorization,
+  type MemorizationInput,
+  type MemorizationRecord,
+  type MemorizationRule,
+  memorization,
+} from "./analysis/memorization.js";
+export { type Neighbours, nearest } from "./analysis/nearest.js";
 export { type NearestInputs, nearestInputs } from "./analysis/nearestInput.js";
+export type { MeasureNote } from "./analysis/note.js";
+export { matchingPursuit, type PursuitOptions } from "./analysis/omp.js";
+export {
+  type OodInput,
+  type OodOptions,
+  type OodRecord,
+  type OodScores,
+  type OodSet,
+  oodScores,
+  type ScoreName,
+} from "./analysis/ood.js";
 export { bestTerms, orthonormalBasis } from "./analysis/orthonormal.js";
 export {
   type Probe,
@@ -19,10 +50,15 @@ export {
   type ProbeSet,
   probe,
 } from "./analysis/probing.js";
+export { type PrototypeErrors, type PrototypeInput, prototypeErrors } from "./analysis/prototypes.js";
+export { type Rank, type RankRecord, rank, rank90 } from "./analysis/rank.js";
+export { type Detection, detection, type RocPoint, rocCurve } from "./analysis/roc.js";
 export { pairwiseSimilarity, type Similarity, similarity, type TwoSided } from "./analysis/similarity.js";
+export type { Spread } from "./analysis/statistics.js";
 // Data
 export type { DataRow, Dataset } from "./data/dataset.js";
 export { readLatents } from "./data/latents.js";
+export { readMatrix } from "./data/matrixFile.js";
 export { type NpyArray, readNpyArray, writeNpy } from "./data/npy.js";
 export { openData } from "./data/open.js";
 export { type Preprocessor, prepareInputs, toPixels } from "./data/preprocess.js";
@@ -97,10 +133,14 @@ export type {
   Progress,
 } from "./native.js";
 // Runs on disk
+export { type ComparisonRunOptions, runComparison } from "./runs/comparisonRun.js";
 export { type ContractionRunOptions, runContraction } from "./runs/contractionRun.js";
 export { type Extraction, type ExtractOptions, extractAttractors, reportOn } from "./runs/extract.js";
 export { type FieldRunOptions, runField } from "./runs/fieldRun.js";
+export { type MemorizationRunOptions, runMemorization } from "./runs/memorizationRun.js";
+export { type OodRunOptions, runOod } from "./runs/oodRun.js";
 export { type ProbeRunOptions, runProbe } from "./runs/probeRun.js";
+export { type RankRunOptions, runRank } from "./runs/rankRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
 export { runSpeed, type SpeedRunOptions } from "./runs/speedRun.js";
 export { runTrajectories, type TrajectoryRunOptions } from "./runs/trajectoryRun.js";

@@ -97,7 +97,7 @@ async function coefficients(
   // The smallest cosine of x is the largest of −x with its sign turned.
   const sought = rule === "max" ? rows : { ...rows, data: rows.data.map((value) => -value) };
   const { aIndex, aValue } = await nearest("memorization", sought, training, "cosine", call);
-  const cosine = rule === "max" ? aValue : aValue.map((value) => -value);
+  const cosine = rule === "max" ? aValue : aValue.map((value) => 0 - value);
   if (rule === "min") settleZeroRows(rows, training, cosine, aIndex);
   return { cosine, training: aIndex, spread: spreadOf(cosine) };
 }

@@ -93,8 +93,8 @@ export function distributionChart(
 /** Singular values by rank on a logarithmic scale; the first `rank90` of them are filled. At least one is positive. */
 export function spectrumChart(spectrum: ArrayLike<number>, rank90: number): TopLevelSpec {
   const largest = spectrum[0];
-  // What is below this is rounding of single-precision numbers.
-  const floor = largest * 1e-7;
+  // What is below this is next to nothing, and near 1e-7 rounding; all of it would leave no room for the rest.
+  const floor = largest * 1e-4;
   const values = Array.from(spectrum, (value, i) => ({
     rank: i + 1,
     value: Math.max(value, floor),

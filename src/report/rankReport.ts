@@ -57,7 +57,7 @@ ${figure({
   title: "Singular values",
   body: trusted(chart),
   caption:
-    "Filled: those that are needed for 90 % of the squares, left of the dashed line. Values below a ten-millionth of the largest are rounding and lie on the lower edge.",
+    "Filled: those that are needed for 90 % of the squares, left of the dashed line. Values below a ten-thousandth of the largest lie on the lower edge.",
 })}
 ${figure({
   title: "Share of the squares",

@@ -16,7 +16,7 @@ import type { AttractorOptions } from "../dynamics/options.js";
 import { latents, type PointSource, parsePoints } from "../dynamics/points.js";
 import type { SetSummary } from "../dynamics/result.js";
 import type { CallOptions } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
+import type { NativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import { type Matrix, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -26,7 +26,7 @@ import { largestFirst } from "../report/series.js";
 import { packageVersion } from "../version.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { initialOf, isRun, modelOf, readChosenSet } from "./storedModel.js";
+import { engineFor, initialOf, isRun, modelOf, readChosenSet } from "./storedModel.js";
 
 export interface MemorizationRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs: `PATH[:N]`, as `openData` takes it. */
@@ -97,20 +97,21 @@ export async function runMemorization(
   if (folder !== null) await checkMeasureFolder(folder, check);
 
   const call = callOf({ threads: rest.threads, signal: rest.signal });
+  const engine = engineFor(model, rest);
   const notes: MeasureNote[] = [];
-  const known = await encoded(training, model, call);
+  const known = await encoded(training, model, engine, call);
   const found =
     stored === null
       ? await computed(model, from ?? latents(known.latents), attractorOptions(rest), notes)
-      : await restored(stored, model, call, notes);
-  const unknown = heldOutSource === null ? null : await encoded(heldOutSource, model, call);
-  const decoded = await decode(model, found.attractors, call);
+      : await restored(stored, model, engine, call, notes);
+  const unknown = heldOutSource === null ? null : await encoded(heldOutSource, model, engine, call);
+  const decoded = await decode(model, engine, found.attractors, call);
   const measured = await memorization(
     {
       decoded,
       training: known.inputs,
       heldOut: unknown?.inputs ?? null,
-      decodedInitial: found.initial === null ? null : await decode(model, found.initial, call),
+      decodedInitial: found.initial === null ? null : await decode(model, engine, found.initial, call),
     },
     { rule, ...call },
   );
@@ -118,8 +119,8 @@ export async function runMemorization(
     found.attractors.rows === 0 || model.decoder === null
       ? null
       : {
-          training: await errorsOf(model, known, found.attractors, call),
-          heldOut: unknown === null ? null : await errorsOf(model, unknown, found.attractors, call),
+          training: await errorsOf(engine, known, found.attractors, call),
+          heldOut: unknown === null ? null : await errorsOf(engine, unknown, found.attractors, call),
         };
   if (found.attractors.rows === 0)
     notes.push(noteThat("No point converged, so there is no attractor to measure."));
@@ -187,13 +188,14 @@ async function computed(
 async function restored(
   stored: Awaited<ReturnType<typeof readChosenSet>>,
   model: Autoencoder,
+  engine: NativeEngine,
   call: CallOptions,
   notes: MeasureNote[],
 ): Promise<Attractors> {
   const { run, set, folder } = stored;
   const summary = run.record.summary[set.name];
   notes.push(...findings({ ...set, summary }));
-  const points = await initialOf(stored, model, call);
+  const points = await initialOf(stored, model, engine, call);
   if (points === null) {
     notes.push(
       noteThat(
@@ -215,18 +217,28 @@ interface Encoded {
   readonly latents: Matrix;
 }
 
-async function encoded(source: PointSource, model: Autoencoder, call: CallOptions): Promise<Encoded> {
-  const drawn = await drawPoints(source, { model, engine: nativeEngine(model), call, drawn: new Map() });
+async function encoded(
+  source: PointSource,
+  model: Autoencoder,
+  engine: NativeEngine,
+  call: CallOptions,
+): Promise<Encoded> {
+  const drawn = await drawPoints(source, { model, engine, call, drawn: new Map() });
   return { inputs: drawn.inputs ?? drawn.initial, latents: drawn.initial };
 }
 
 /** A square map's latents are its inputs. */
-async function decode(model: Autoencoder, latents: Matrix, call: CallOptions): Promise<Matrix> {
-  return model.decoder === null ? latents : nativeEngine(model).decode(latents, call);
+async function decode(
+  model: Autoencoder,
+  engine: NativeEngine,
+  latents: Matrix,
+  call: CallOptions,
+): Promise<Matrix> {
+  return model.decoder === null ? latents : engine.decode(latents, call);
 }
 
-function errorsOf(model: Autoencoder, { inputs, latents }: Encoded, attractors: Matrix, call: CallOptions) {
-  return prototypeErrors(nativeEngine(model), { inputs, latents, attractors }, call);
+function errorsOf(engine: NativeEngine, { inputs, latents }: Encoded, attractors: Matrix, call: CallOptions) {
+  return prototypeErrors(engine, { inputs, latents, attractors }, call);
 }
 
 async function pageOf(

@@ -10,7 +10,7 @@ import { drawPoints } from "../dynamics/initial.js";
 import type { AttractorOptions } from "../dynamics/options.js";
 import { isSetName, latents, type PointSource, parsePoints } from "../dynamics/points.js";
 import type { CallOptions } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
+import type { NativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -20,6 +20,7 @@ import { packageVersion } from "../version.js";
 import { readAttractors } from "./attractorSource.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
+import { engineFor } from "./storedModel.js";
 
 export interface OodRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs, `PATH[:N]`: latents for KNN and Mahalanobis, and attractors where none are given. */
@@ -70,9 +71,10 @@ export async function runOod(
   if (folder !== null) await checkMeasureFolder(folder, check);
 
   const call = callOf({ threads: options.threads, signal: options.signal });
+  const engine = engineFor(model, options);
   const encoded = new Map<string, OodSet>();
   for (const [name, source] of Object.entries(sources)) {
-    encoded.set(name, await encode(source, model, call));
+    encoded.set(name, await encode(source, model, engine, call));
   }
   const setOf = (name: string): OodSet => {
     const set = encoded.get(name);
@@ -86,7 +88,7 @@ export async function runOod(
       ? await trainingAttractors(model, training, options, notes)
       : await readAttractors(given, model.latentDimension);
   const found = await oodScores(
-    nativeEngine(model),
+    engine,
     {
       train: training,
       attractors,
@@ -148,8 +150,13 @@ function sourcesOf({ train, id, ood }: OodRunOptions): Record<string, PointSourc
   return Object.fromEntries(all.map(([name, spec]) => [name, parsePoints([`data:${spec}`]).data]));
 }
 
-async function encode(source: PointSource, model: Autoencoder, call: CallOptions): Promise<OodSet> {
-  const drawn = await drawPoints(source, { model, engine: nativeEngine(model), call, drawn: new Map() });
+async function encode(
+  source: PointSource,
+  model: Autoencoder,
+  engine: NativeEngine,
+  call: CallOptions,
+): Promise<OodSet> {
+  const drawn = await drawPoints(source, { model, engine, call, drawn: new Map() });
   return { inputs: model.decoder === null ? null : drawn.inputs, latents: drawn.initial };
 }
 

@@ -2,10 +2,11 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
+import type { AttractorOptions } from "../dynamics/options.js";
 import { data, latents, matched, noise, type PointSource } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
 import type { CallOptions } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
+import { type NativeEngine, nativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
@@ -71,6 +72,17 @@ export async function modelOf({ record }: StoredRun, path: string = record.model
   );
 }
 
+/** The model's native engine as the options say. */
+export function engineFor(
+  model: Autoencoder,
+  { layout = "auto", isa = "auto" }: Pick<AttractorOptions, "layout" | "isa">,
+): NativeEngine {
+  return nativeEngine(model, {
+    ...(layout === "auto" ? {} : { layout }),
+    ...(isa === "auto" ? {} : { isa }),
+  });
+}
+
 /**
  * The initial points of one set of a run, drawn again from what its record keeps of their source; null where that was
  * a matrix of the caller's, which no record keeps. Throws InputError where files have gone or their rows are others in
@@ -79,11 +91,12 @@ export async function modelOf({ record }: StoredRun, path: string = record.model
 export async function initialOf(
   { run, set, folder }: ChosenSet,
   model: Autoencoder,
+  engine: NativeEngine,
   call: CallOptions,
 ): Promise<InitialPoints | null> {
   const source = sourceOf(run.record, set.name);
   if (source === null) return null;
-  const points = await drawPoints(source, { model, engine: nativeEngine(model), call, drawn: new Map() });
+  const points = await drawPoints(source, { model, engine, call, drawn: new Map() });
   if (points.initial.rows !== set.label.length) {
     throw new InputError(
       `${folder}: set "${set.name}" has ${set.label.length} points, its source now has ${points.initial.rows}`,
