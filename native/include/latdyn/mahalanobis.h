@@ -13,7 +13,8 @@ struct MahalanobisResult {
     std::vector<double> distance;
     // Share of the scaled identity in C, 0 … 1.
     double shrinkage = 0;
-    // C has no inverse in double, which takes rows so few or so regular that s is zero; there are no distances.
+    // C has no inverse in double, which takes rows so few or so regular that s is zero; there are no
+    // distances.
     bool singular = false;
     bool aborted = false;
 };
