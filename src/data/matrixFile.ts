@@ -46,8 +46,10 @@ export function finiteRows(dense: DenseRows): Matrix {
   const data = Float32Array.from(dense.data);
   const bad = data.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
+    const stored = dense.data[bad];
+    const found = Number.isFinite(stored) ? `${stored} (${data[bad]} in single precision)` : stored;
     throw new InputError(
-      `${dense.path}: row ${Math.floor(bad / columns)} holds ${dense.data[bad]} at column ${bad % columns}, expected finite numbers`,
+      `${dense.path}: row ${Math.floor(bad / columns)} holds ${found} at column ${bad % columns}, expected finite numbers`,
     );
   }
   return { data, rows: dense.rows, columns };
