@@ -9,7 +9,7 @@ import { finiteRows, readDenseRows, widthOf } from "./matrixFile.js";
  * are not k wide or hold a NaN or an infinity (naming the row), or the file cannot be read.
  */
 export async function readLatents(spec: string, k: number, options: ReadRowsOptions = {}): Promise<Matrix> {
-  const dense = await readDenseRows(spec, options);
+  const dense = await readDenseRows(spec, options, "latents");
   const width = widthOf(dense);
   if (width !== k) {
     throw new InputError(

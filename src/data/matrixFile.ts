@@ -20,8 +20,15 @@ export async function readMatrix(spec: string, options: ReadRowsOptions = {}): P
   return finiteRows(dense);
 }
 
-/** The rows as stored, whatever their element type. Throws InputError where the file is of neither format. */
-export async function readDenseRows(spec: string, { count }: ReadRowsOptions = {}): Promise<DenseRows> {
+/**
+ * The rows as stored, whatever their element type. Throws InputError, which calls them `what`, where the file is of
+ * neither format.
+ */
+export async function readDenseRows(
+  spec: string,
+  { count }: ReadRowsOptions = {},
+  what = "rows of numbers",
+): Promise<DenseRows> {
   checkCount(count, spec);
   const { path, tensor } = splitTensor(spec);
   if (tensor === null && looksLikeNpy(await peek(path, 6))) {
@@ -30,7 +37,7 @@ export async function readDenseRows(spec: string, { count }: ReadRowsOptions = {
     return { path, rowShape: shape.slice(1), rows: shape[0], available, data };
   }
   if (tensor === null && !path.endsWith(".safetensors")) {
-    throw new InputError(`${path}: is neither an .npy nor a .safetensors file, expected rows of numbers`);
+    throw new InputError(`${path}: is neither an .npy nor a .safetensors file, expected ${what}`);
   }
   return readTensorRows(path, tensor, { count });
 }
