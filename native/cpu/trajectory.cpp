@@ -102,8 +102,10 @@ class Follower {
 
     // squared[i] = |from − candidates[i]|².
     void measure(const float* from) {
-        std::copy_n(from, attractors.columns, position.begin());
         squared.resize(candidates.size());
+        if (candidates.empty())
+            return;
+        std::copy_n(from, attractors.columns, position.begin());
         kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, candidates.data(),
                         static_cast<int64_t>(candidates.size()), squared.data());
     }
