@@ -32,12 +32,23 @@ constexpr double slack = 1 + 1e-9;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
+// Up to so many, the distances between all attractors are computed once: 8 MiB.
+constexpr int64_t most_between = 1024;
+
+// What paths are measured against, shared by all of them.
+struct Attractors {
+    RowView rows;
+    // |a − b| [count, count]; empty where there are too many.
+    std::vector<double> between;
+};
+
 // The nearest attractor of one moving point.
 class Follower {
   public:
-    Follower(const DistanceKernels& kernels, RowView attractors)
-        : kernels(kernels), attractors(attractors), due(static_cast<size_t>(attractors.count)),
-          rivals(due.size()), apart(due.size()), position(static_cast<size_t>(attractors.columns)) {}
+    Follower(const DistanceKernels& kernels, const Attractors& attractors)
+        : kernels(kernels), attractors(attractors.rows), between(attractors.between),
+          due(static_cast<size_t>(attractors.rows.count)),
+          position(static_cast<size_t>(attractors.rows.columns)) {}
 
     int64_t nearest() const { return index; }
     // To the attractor that is nearest.
@@ -51,7 +62,6 @@ class Follower {
         points = 0;
         index = 0;
         least = infinity;
-        rivals.assign(due.size(), -1);
         candidates.resize(due.size());
         std::iota(candidates.begin(), candidates.end(), 0);
         settle(z);
@@ -85,34 +95,30 @@ class Follower {
   private:
     const DistanceKernels& kernels;
     const RowView attractors;
+    const std::vector<double>& between;
     // Per attractor, the length of path before which it cannot be nearest; none for the one that is.
     std::vector<double> due;
-    // Per attractor, the one that it was last compared with, and their distance.
-    std::vector<int32_t> rivals;
-    std::vector<double> apart;
     // A row in double, the attractors to measure from it, and their squared distances.
     std::vector<double> position;
-    std::vector<int32_t> candidates, compared;
-    std::vector<double> squared;
+    std::vector<int32_t> candidates;
+    std::vector<double> squared, apart;
     // The smallest of `due`.
     double next = 0;
     // Squared distance to the nearest, and what the path has come to so far.
     double least = 0, length = 0, sum = 0;
     int64_t index = 0, points = 0;
 
-    // squared[i] = |from − candidates[i]|².
-    void measure(const float* from) {
-        squared.resize(candidates.size());
-        if (candidates.empty())
-            return;
+    // to[i] = |from − candidates[i]|².
+    void measure(const float* from, std::vector<double>& to) {
+        to.resize(candidates.size());
         std::copy_n(from, attractors.columns, position.begin());
         kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, candidates.data(),
-                        static_cast<int64_t>(candidates.size()), squared.data());
+                        static_cast<int64_t>(candidates.size()), to.data());
     }
 
     // Finds the nearest among the candidates and the one that was nearest, which is `least` away.
     void settle(const float* z) {
-        measure(z);
+        measure(z, squared);
         const auto best = std::min_element(squared.begin(), squared.end());
         if (best != squared.end() && *best < least) {
             const int32_t winner = candidates[best - squared.begin()];
@@ -125,19 +131,15 @@ class Follower {
             index = winner;
             least = nearest;
         }
-        // How much farther each of them is, until its distance from the nearest is known too.
-        for (size_t i = 0; i < candidates.size(); i++)
-            due[candidates[i]] = squared[i] - least;
-        compared = candidates;
-        std::erase_if(candidates, [this](int32_t a) { return rivals[a] == index; });
-        measure(attractors[index]);
+        if (between.empty())
+            measure(attractors[index], apart);
+        const double* row = between.data() + (between.empty() ? 0 : index * attractors.count);
         for (size_t i = 0; i < candidates.size(); i++) {
-            apart[candidates[i]] = std::sqrt(squared[i]);
-            rivals[candidates[i]] = static_cast<int32_t>(index);
-        }
-        for (const int32_t a : compared)
+            const int32_t a = candidates[i];
+            const double width = between.empty() ? std::sqrt(apart[i]) : row[a];
             // Copies of the nearest are never nearer.
-            due[a] = apart[a] > 0 ? length + due[a] / (2 * apart[a]) : infinity;
+            due[a] = width > 0 ? length + (squared[i] - least) / (2 * width) : infinity;
+        }
         due[index] = infinity;
         next = *std::min_element(due.begin(), due.end());
         count();
@@ -151,14 +153,14 @@ class Follower {
 
 class Walker {
   public:
-    Walker(const Plan& plan, const float* initial, int64_t rows, RowView attractors,
+    Walker(const Plan& plan, const float* initial, int64_t rows, const Attractors& against,
            const TrajectoryOptions& options, const TrajectoryOutput& output, JobCounters& counters)
-        : plan(plan), initial(initial), rows(rows), attractors(attractors), options(options), output(output),
-          counters(counters), kernels(distance_kernels_of(plan.info.isa)), workspace(plan.make_workspace()),
-          tile(plan.info.tile_rows), k(plan.info.input_elements),
+        : plan(plan), initial(initial), rows(rows), attractors(against.rows), options(options),
+          output(output), counters(counters), kernels(distance_kernels_of(plan.info.isa)),
+          workspace(plan.make_workspace()), tile(plan.info.tile_rows), k(plan.info.input_elements),
           nearest(aligned_floats(static_cast<size_t>(k * tile))), sums(3 * static_cast<size_t>(tile)),
           curves(static_cast<size_t>(tile)), z(static_cast<size_t>(k)),
-          followers(static_cast<size_t>(tile), Follower(kernels, attractors)) {}
+          followers(static_cast<size_t>(tile), Follower(kernels, against)) {}
 
     // Rows [first, first + live), one a lane.
     void walk(int64_t first, int live) {
@@ -302,10 +304,24 @@ class Walker {
     }
 };
 
-RowView checked(const AttractorSet& attractors, int64_t columns, int threads) {
-    const RowView rows{attractors.data, attractors.count, columns};
-    finite_squares(rows, "attractors", threads, nullptr);
-    return rows;
+// Of no use where aborted.
+Attractors prepared(const AttractorSet& attractors, int64_t columns, const DistanceKernels& kernels,
+                    int threads, const std::atomic<bool>& abort) {
+    Attractors out{{attractors.data, attractors.count, columns}, {}};
+    finite_squares(out.rows, "attractors", threads, &abort);
+    const int64_t count = attractors.count;
+    if (count > most_between)
+        return out;
+    out.between.resize(static_cast<size_t>(count * count));
+    std::vector<int32_t> all(static_cast<size_t>(count));
+    std::iota(all.begin(), all.end(), 0);
+    run_tasks(threads, count, &abort, [&](int64_t a, int) {
+        const std::vector<double> from(out.rows[a], out.rows[a] + columns);
+        double* to = out.between.data() + a * count;
+        kernels.squared(from.data(), attractors.data, nullptr, columns, all.data(), count, to);
+        std::transform(to, to + count, to, [](double squared) { return std::sqrt(squared); });
+    });
+    return out;
 }
 
 } // namespace
@@ -315,8 +331,9 @@ void trajectory(const Plan& plan, const float* initial, int64_t rows, const Attr
     if (plan.info.input_elements != plan.info.output_elements)
         throw Error("the map takes " + std::to_string(plan.info.input_elements) + " elements and gives " +
                     std::to_string(plan.info.output_elements) + ": it cannot be iterated");
-    const RowView against = checked(attractors, plan.info.input_elements, options.threads);
-    if (against.count > 0)
+    const Attractors against = prepared(attractors, plan.info.input_elements,
+                                        distance_kernels_of(plan.info.isa), options.threads, counters.abort);
+    if (attractors.count > 0)
         std::fill_n(output.score, rows, nan);
     const int64_t tile = plan.info.tile_rows;
     std::vector<std::unique_ptr<Walker>> walkers(static_cast<size_t>(std::max(options.threads, 1)));
@@ -333,8 +350,8 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
                  const AttractorSet& attractors, int threads, double* score, JobCounters& counters) {
     if (attractors.count < 1)
         throw Error("attractors has no rows, expected at least one");
-    const RowView against = checked(attractors, columns, threads);
     const DistanceKernels& kernels = distance_kernels_of(widest_isa());
+    const Attractors against = prepared(attractors, columns, kernels, threads, counters.abort);
     std::fill_n(score, rows, nan);
     run_tasks(threads, rows, &counters.abort, [&](int64_t row, int) {
         Follower follower(kernels, against);
@@ -344,7 +361,7 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
         follower.start(z);
         for (int64_t t = 1; t < points; t++, z += columns) {
             double step = 0, distance = 0;
-            kernels.step(z, z + columns, against[follower.nearest()], columns, &step, &distance);
+            kernels.step(z, z + columns, against.rows[follower.nearest()], columns, &step, &distance);
             if (!std::isfinite(step))
                 return;
             if (follower.advance(step, distance))
