@@ -1,21 +1,13 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import {
-  type AttractorOptions,
-  CRITERIA,
-  checkDevice,
-  checkEngine,
-  ISAS,
-  LAYOUTS,
-  PRESETS,
-  RULES,
-} from "../dynamics/options.js";
+import { type AttractorOptions, CRITERIA, checkDevice, checkEngine, RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
 import { type FoundSet, findings } from "../report/findings.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
+import { addComputeOptions, addIterationOptions, MODEL_HELP } from "./modelOptions.js";
 import { progressLine } from "./progress.js";
 import { count, table } from "./table.js";
 
@@ -67,30 +59,15 @@ What comes out:
   Ctrl-C once stops in order and writes what was finished.`;
 
 export function attractorsCommand(program: Command): void {
-  program
+  const command = program
     .command("attractors")
     .summary("initial points → endpoints → attractors, basins, statuses")
     .description(
       "Iterates f(z) = E(D(z)) from sets of initial points and finds its attractors and their basins.",
     )
-    .argument(
-      "<model>",
-      "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, or a square map.onnx",
-    )
-    .option("--from <spec>", "initial points, see below (repeatable)", collect)
-    .addOption(
-      new Option("--preset <name>", "defaults for tolerance and iterations").choices(Object.keys(PRESETS)),
-    )
-    .option(
-      "--tolerance <number>",
-      "squared step length below which a point has converged (default: 1e-6)",
-      number,
-    )
-    .option(
-      "--max-iterations <number>",
-      "applications of f before a point is given up (default: 3000)",
-      number,
-    )
+    .argument("<model>", MODEL_HELP)
+    .option("--from <spec>", "initial points, see below (repeatable)", collect);
+  addIterationOptions(command)
     .addOption(
       new Option("--criterion <name>", "what convergence means (default: residual)").choices(CRITERIA),
     )
@@ -119,18 +96,8 @@ export function attractorsCommand(program: Command): void {
         "(default: where k is at most 256 and attractors × k at most 65,536)",
     )
     .option("--no-verify", "leave that out")
-    .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr")
-    .option("--threads <number>", "worker threads (default: all)", number)
-    .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
-    .option("--engine <name>", "auto, native, onnx or tfjs (default: auto)")
-    .addOption(
-      new Option("--layout <name>", "how the native engine lays rows out (default: auto)").choices(LAYOUTS),
-    )
-    .addOption(
-      new Option("--isa <name>", "instruction set of the native engine (default: auto)").choices(ISAS),
-    )
-    .addHelpText("after", EXAMPLES)
-    .action(run);
+    .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr");
+  addComputeOptions(command).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

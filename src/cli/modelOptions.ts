@@ -1,6 +1,6 @@
 /** Options that every command on a model has: where it computes, and where its result goes. */
 import { type Command, Option } from "commander";
-import { checkDevice, checkEngine, ISAS, LAYOUTS } from "../dynamics/options.js";
+import { checkDevice, checkEngine, ISAS, LAYOUTS, PRESETS } from "../dynamics/options.js";
 import type { Isa, Layout } from "../native.js";
 import { number } from "./arguments.js";
 
@@ -32,6 +32,24 @@ export function addComputeOptions(command: Command): Command {
     )
     .addOption(
       new Option("--isa <name>", "instruction set of the native engine (default: auto)").choices(ISAS),
+    );
+}
+
+/** When a point has converged, and when it is given up. */
+export function addIterationOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--preset <name>", "defaults for tolerance and iterations").choices(Object.keys(PRESETS)),
+    )
+    .option(
+      "--tolerance <number>",
+      "squared step length below which a point has converged (default: 1e-6)",
+      number,
+    )
+    .option(
+      "--max-iterations <number>",
+      "applications of f before a point is given up (default: 3000)",
+      number,
     );
 }
 

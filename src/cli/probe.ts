@@ -1,6 +1,5 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import type { ProbeRecord } from "../analysis/probing.js";
-import { PRESETS } from "../dynamics/options.js";
 import { type DataSource, type LatentsSource, parsePoints } from "../dynamics/points.js";
 import { InputError } from "../errors.js";
 import { type ProbeRunOptions, runProbe } from "../runs/probeRun.js";
@@ -8,6 +7,7 @@ import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
   addComputeOptions,
+  addIterationOptions,
   addOutputOptions,
   type ComputeFlags,
   checkCompute,
@@ -61,21 +61,12 @@ export function probeCommand(program: Command): void {
       "--sparsity <list>",
       "atoms a signal: whole numbers, or shares of k below 1 (default: powers of two up to k, from 32 where k ≥ 256)",
     )
-    .option("--max-signals <number>", "signals of each set, the first ones (default: 256)", number)
-    .addOption(
-      new Option("--preset <name>", "defaults for tolerance and iterations").choices(Object.keys(PRESETS)),
-    )
-    .option(
-      "--tolerance <number>",
-      "squared step length below which a point has converged (default: 1e-6)",
-      number,
-    )
-    .option(
-      "--max-iterations <number>",
-      "applications of f before a point is given up (default: 3000)",
-      number,
-    )
-    .option("--random-seed <number>", "of the noise and of the orthonormal basis (default: 0)", number);
+    .option("--max-signals <number>", "signals of each set, the first ones (default: 256)", number);
+  addIterationOptions(command).option(
+    "--random-seed <number>",
+    "of the noise and of the orthonormal basis (default: 0)",
+    number,
+  );
   addComputeOptions(addOutputOptions(command, "probe")).addHelpText("after", EXAMPLES).action(run);
 }
 

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { PRESETS, RULES } from "../dynamics/options.js";
+import { RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import { RATES, type SpeedRecord } from "../dynamics/speed.js";
 import { runSpeed, type SpeedRunOptions } from "../runs/speedRun.js";
@@ -7,6 +7,7 @@ import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
   addComputeOptions,
+  addIterationOptions,
   addOutputOptions,
   type ComputeFlags,
   checkCompute,
@@ -47,20 +48,8 @@ export function speedCommand(program: Command): void {
     .summary("predicted against true iterations")
     .description("Compares the iterations that points took with those that the Jacobian predicts.")
     .argument("<model>", MODEL_HELP)
-    .option("--from <spec>", "initial points, see below (repeatable)", collect)
-    .addOption(
-      new Option("--preset <name>", "defaults for tolerance and iterations").choices(Object.keys(PRESETS)),
-    )
-    .option(
-      "--tolerance <number>",
-      "squared step length below which a point has converged (default: 1e-6)",
-      number,
-    )
-    .option(
-      "--max-iterations <number>",
-      "applications of f before a point is given up (default: 3000)",
-      number,
-    )
+    .option("--from <spec>", "initial points, see below (repeatable)", collect);
+  addIterationOptions(command)
     .addOption(
       new Option("--rule <name>", "how endpoints become attractors (default: euclidean)").choices(RULES),
     )
