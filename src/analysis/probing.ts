@@ -4,7 +4,13 @@ import { openData } from "../data/open.js";
 import { findAttractors } from "../dynamics/attractors.js";
 import { checkNames, wholeNumber } from "../dynamics/check.js";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
-import { type AttractorOptions, type ResolvedOptions, resolveOptions } from "../dynamics/options.js";
+import {
+  type AttractorOptions,
+  ITERATION_OPTIONS,
+  type IterationOption,
+  type ResolvedOptions,
+  resolveOptions,
+} from "../dynamics/options.js";
 import {
   type DataSource,
   data,
@@ -24,25 +30,8 @@ import { native, type OmpSelection } from "../native.js";
 import { bestTerms, orthonormalBasis } from "./orthonormal.js";
 import { resolveSparsities } from "./sparsity.js";
 
-type Shared =
-  | "preset"
-  | "tolerance"
-  | "maxIterations"
-  | "criterion"
-  | "divergenceRatio"
-  | "threshold"
-  | "rule"
-  | "distance"
-  | "threads"
-  | "device"
-  | "engine"
-  | "layout"
-  | "isa"
-  | "signal"
-  | "onProgress";
-
 /** The iteration's options are those of `findAttractors`. */
-export interface ProbeOptions extends Pick<AttractorOptions, Shared> {
+export interface ProbeOptions extends Pick<AttractorOptions, IterationOption> {
   /** Named sets of signals, at least one: inputs whose codes are rebuilt, or latents. */
   readonly data: Readonly<Record<string, DataSource | LatentsSource>>;
   /** Initial points from noise, each of which becomes an atom. Default: k, but at least 1000. */
@@ -125,7 +114,7 @@ export interface ProbeRecord extends Omit<RunRecord, "summary" | "similarity" | 
   summary: Record<string, ProbeSetSummary>;
 }
 
-const OWN: Record<Exclude<keyof ProbeOptions, Shared>, true> = {
+const OWN: Record<Exclude<keyof ProbeOptions, IterationOption>, true> = {
   data: true,
   atoms: true,
   scale: true,
@@ -135,24 +124,6 @@ const OWN: Record<Exclude<keyof ProbeOptions, Shared>, true> = {
   pictures: true,
   memoryBudget: true,
 };
-const SHARED: Record<Shared, true> = {
-  preset: true,
-  tolerance: true,
-  maxIterations: true,
-  criterion: true,
-  divergenceRatio: true,
-  threshold: true,
-  rule: true,
-  distance: true,
-  threads: true,
-  device: true,
-  engine: true,
-  layout: true,
-  isa: true,
-  signal: true,
-  onProgress: true,
-};
-
 /** Elements that are decoded at a time: what bounds memory for models with large inputs. */
 const DECODED = 2 ** 24;
 
@@ -256,7 +227,7 @@ interface ResolvedProbe {
   readonly pictures: number;
   readonly randomSeed: number;
   readonly budget: number;
-  readonly iteration: Pick<AttractorOptions, Shared>;
+  readonly iteration: Pick<AttractorOptions, IterationOption>;
   readonly shared: ResolvedOptions;
 }
 
@@ -264,7 +235,7 @@ function resolveProbe(model: Autoencoder, options: ProbeOptions): ResolvedProbe 
   if (typeof options !== "object" || options === null) {
     throw new InputError("options are missing: expected an object with at least { data }");
   }
-  checkNames(options, [...Object.keys(OWN), ...Object.keys(SHARED)], "option");
+  checkNames(options, [...Object.keys(OWN), ...Object.keys(ITERATION_OPTIONS)], "option");
   const {
     data: sources,
     atoms = Math.max(1000, model.latentDimension),

@@ -5,7 +5,7 @@ import { type Matrix, row, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { findAttractors } from "./attractors.js";
 import { checkNames, show, wholeNumber } from "./check.js";
-import { type AttractorOptions, resolveOptions } from "./options.js";
+import { type AttractorOptions, ITERATION_OPTIONS, type IterationOption, resolveOptions } from "./options.js";
 import { coordinatesIn, gridIn, type Plane, planeThrough, wholePlane } from "./plane.js";
 import { latents, noise, type PointSource } from "./points.js";
 import type { RunRecord, SetResult } from "./result.js";
@@ -22,21 +22,7 @@ export type PlaneChoice =
 /** Left, right, bottom, top, in the plane's coordinates. */
 export type Extent = readonly [left: number, right: number, bottom: number, top: number];
 
-type Shared =
-  | "tolerance"
-  | "maxIterations"
-  | "criterion"
-  | "divergenceRatio"
-  | "threshold"
-  | "rule"
-  | "distance"
-  | "threads"
-  | "device"
-  | "engine"
-  | "layout"
-  | "isa"
-  | "signal"
-  | "onProgress";
+type Shared = Exclude<IterationOption, "preset">;
 
 /**
  * The iteration's options as for `findAttractors`, with defaults of their own for what is one attractor, because a
@@ -108,22 +94,7 @@ const OWN: Record<Exclude<keyof FieldOptions, Shared>, true> = {
   extent: true,
   resolution: true,
 };
-const SHARED: Record<Shared, true> = {
-  tolerance: true,
-  maxIterations: true,
-  criterion: true,
-  divergenceRatio: true,
-  threshold: true,
-  rule: true,
-  distance: true,
-  threads: true,
-  device: true,
-  engine: true,
-  layout: true,
-  isa: true,
-  signal: true,
-  onProgress: true,
-};
+const { preset: _preset, ...SHARED } = ITERATION_OPTIONS;
 
 /** Part of the extent that is added on every side. */
 const MARGIN = 0.08;

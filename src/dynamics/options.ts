@@ -87,8 +87,10 @@ export interface ResolvedOptions {
   readonly onProgress: ((progress: AttractorProgress) => void) | undefined;
 }
 
-const KNOWN: Record<keyof AttractorOptions, true> = {
-  from: true,
+/** Options of the iteration itself, which every measure that iterates takes too. */
+export type IterationOption = Exclude<keyof AttractorOptions, "from" | "traces">;
+
+export const ITERATION_OPTIONS: Record<IterationOption, true> = {
   preset: true,
   tolerance: true,
   maxIterations: true,
@@ -102,10 +104,11 @@ const KNOWN: Record<keyof AttractorOptions, true> = {
   engine: true,
   layout: true,
   isa: true,
-  traces: true,
   signal: true,
   onProgress: true,
 };
+
+const KNOWN: Record<keyof AttractorOptions, true> = { from: true, ...ITERATION_OPTIONS, traces: true };
 
 /** Throws InputError naming the option, what was given and what is expected. */
 export function resolveOptions(options: AttractorOptions): ResolvedOptions {
