@@ -34,3 +34,8 @@ export class AbortedError<Partial = unknown> extends LatdynError {
     super(message, options);
   }
 }
+
+/** Something that computes a model outside this library failed: a runtime, a child process, a function. */
+export class EngineError extends LatdynError {
+  override readonly name = "EngineError";
+}

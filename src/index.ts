@@ -114,7 +114,7 @@ export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";
 export { inspectModel, type ModelDescription, type NodeDescription } from "./engines/inspect.js";
 export { type NativeEngine, nativeEngine } from "./engines/native.js";
 // Errors
-export { AbortedError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
+export { AbortedError, EngineError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
 export { jacobianVectorGraph, vectorJacobianGraph } from "./graph/differentiate.js";
 export { elements, formatShape, type Graph, type Node, type Shape, type Value } from "./graph/graph.js";
 // Rows of numbers
