@@ -9,8 +9,12 @@
 // than the last time it was measured itself, and so on, up to the one that is nearest now. On a path that
 // settles a step soon takes 3·k operations, not 3·k·attractors.
 //
-// Distances are in double, from the floats of the path: the score is that of the plain form but for roundings
-// of 1e-15. `slack` is far above those of the lengths.
+// Distances that count are in double, from the floats of the path: the score is that of the plain form but for
+// roundings of 1e-15. `slack` is far above those of the lengths. Of most attractors that are measured a
+// distance in float, with a bound of its error, says that they are not nearest and for how long.
+//
+// What a step reads is its own point and the attractor that is nearest: 8·k bytes from memory and L1, 3·k
+// operations in double; and 2·k in float for each attractor measured, which come from L2.
 #include "latdyn/trajectory.h"
 
 #include "distance_kernels.h"
@@ -32,14 +36,14 @@ constexpr double slack = 1 + 1e-9;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// Up to so many, the distances between all attractors are computed once: 8 MiB.
-constexpr int64_t most_between = 1024;
+// Up to so many, the distances between all attractors are computed once: 16 MiB.
+constexpr int64_t most_between = 2048;
 
 // What paths are measured against, shared by all of them.
 struct Attractors {
     RowView rows;
-    // |a − b| [count, count]; empty where there are too many.
-    std::vector<double> between;
+    // |a − b| [count, count], rounded up; empty where there are too many.
+    std::vector<float> between;
 };
 
 // The nearest attractor of one moving point.
@@ -47,8 +51,14 @@ class Follower {
   public:
     Follower(const DistanceKernels& kernels, const Attractors& attractors)
         : kernels(kernels), attractors(attractors.rows), between(attractors.between),
-          due(static_cast<size_t>(attractors.rows.count)),
-          position(static_cast<size_t>(attractors.rows.columns)) {}
+          error(float_distance_error(attractors.rows.columns)),
+          padded((attractors.rows.count + 7) / 8 * 8), due(static_cast<size_t>(padded), infinity),
+          candidates(static_cast<size_t>(padded + 8)), rough(static_cast<size_t>(padded)),
+          position(static_cast<size_t>(attractors.rows.columns)), close(static_cast<size_t>(padded)),
+          exact(static_cast<size_t>(padded)) {
+        if (between.empty())
+            apart.resize(static_cast<size_t>(padded));
+    }
 
     int64_t nearest() const { return index; }
     // To the attractor that is nearest.
@@ -60,11 +70,10 @@ class Follower {
     void start(const float* z) {
         length = sum = 0;
         points = 0;
+        least = next = infinity;
         index = 0;
-        least = infinity;
-        candidates.resize(due.size());
-        std::iota(candidates.begin(), candidates.end(), 0);
-        settle(z);
+        std::iota(candidates.begin(), candidates.begin() + attractors.count, 0);
+        settle(z, attractors.count);
     }
 
     // The next point: how far it is from the last one and from the nearest attractor, both squared. True
@@ -80,69 +89,87 @@ class Follower {
 
     // Measures the attractors that can have become nearest. False where one of them has.
     bool search(const float* z) {
-        candidates.resize(due.size());
-        size_t found = 0;
-        for (size_t a = 0; a < due.size(); a++) {
-            candidates[found] = static_cast<int32_t>(a);
-            found += due[a] <= length * slack;
-        }
-        candidates.resize(found);
         const int64_t before = index;
-        settle(z);
+        settle(z, kernels.at_most(due.data(), padded, length * slack, candidates.data(), &next));
         return index == before;
     }
 
   private:
     const DistanceKernels& kernels;
     const RowView attractors;
-    const std::vector<double>& between;
+    const std::vector<float>& between;
+    // By what share of itself a squared distance in float may be off.
+    const double error;
+    const int64_t padded;
     // Per attractor, the length of path before which it cannot be nearest; none for the one that is.
     std::vector<double> due;
-    // A row in double, the attractors to measure from it, and their squared distances.
-    std::vector<double> position;
+    // The attractors to measure, and their squared distances in float.
     std::vector<int32_t> candidates;
-    std::vector<double> squared, apart;
+    std::vector<float> rough, apart;
+    // A row in double, and those of the candidates that are measured from it, with their squared distances.
+    std::vector<double> position;
+    std::vector<int32_t> close;
+    std::vector<double> exact;
     // The smallest of `due`.
     double next = 0;
     // Squared distance to the nearest, and what the path has come to so far.
     double least = 0, length = 0, sum = 0;
     int64_t index = 0, points = 0;
 
-    // to[i] = |from − candidates[i]|².
-    void measure(const float* from, std::vector<double>& to) {
-        to.resize(candidates.size());
-        std::copy_n(from, attractors.columns, position.begin());
-        kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, candidates.data(),
-                        static_cast<int64_t>(candidates.size()), to.data());
-    }
-
-    // Finds the nearest among the candidates and the one that was nearest, which is `least` away.
-    void settle(const float* z) {
-        measure(z, squared);
-        const auto best = std::min_element(squared.begin(), squared.end());
-        if (best != squared.end() && *best < least) {
-            const int32_t winner = candidates[best - squared.begin()];
-            const double nearest = *best;
-            // The one that was nearest is one of the others now.
-            if (least < infinity) {
-                candidates.push_back(static_cast<int32_t>(index));
-                squared.push_back(least);
+    // Finds the nearest among the first `count` candidates and the one that was nearest, which is `least`
+    // away. Distances in float tell which of them have to be measured in double: those that may be nearer,
+    // and those of which a float does not tell well by how much they are not.
+    void settle(const float* z, int64_t count) {
+        kernels.squared_float(z, attractors.data, attractors.columns, candidates.data(), count, rough.data());
+        const double nearer = std::min<double>(least, *std::min_element(rough.begin(), rough.begin() + count));
+        int64_t found = 0, kept = 0;
+        for (int64_t i = 0; i < count; i++) {
+            // Where floats overflow nothing is known, and the comparison is false.
+            if (rough[i] - nearer > 4 * error * rough[i]) {
+                rough[kept] = rough[i];
+                candidates[kept++] = candidates[i];
+            } else {
+                close[found++] = candidates[i];
             }
-            index = winner;
-            least = nearest;
         }
-        if (between.empty())
-            measure(attractors[index], apart);
-        const double* row = between.data() + (between.empty() ? 0 : index * attractors.count);
-        for (size_t i = 0; i < candidates.size(); i++) {
-            const int32_t a = candidates[i];
-            const double width = between.empty() ? std::sqrt(apart[i]) : row[a];
-            // Copies of the nearest are never nearer.
-            due[a] = width > 0 ? length + (squared[i] - least) / (2 * width) : infinity;
+        const int64_t before = index;
+        const double to_before = least;
+        if (found > 0) {
+            std::copy_n(z, attractors.columns, position.begin());
+            kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, close.data(), found,
+                            exact.data());
+            for (int64_t i = 0; i < found; i++)
+                if (exact[i] < least) {
+                    index = close[i];
+                    least = exact[i];
+                }
+        }
+        postpone(candidates.data(), kept, [&](int64_t i) { return rough[i] * (1 - error); });
+        postpone(close.data(), found, [&](int64_t i) { return exact[i]; });
+        // The one that was nearest is one of the others now.
+        if (index != before && to_before < infinity) {
+            const int32_t other = static_cast<int32_t>(before);
+            postpone(&other, 1, [&](int64_t) { return to_before; });
         }
         due[index] = infinity;
-        next = *std::min_element(due.begin(), due.end());
-        count();
+        this->count();
+    }
+
+    // Until when `which`, at least √squared(i) away each, cannot be nearer than the nearest.
+    template <class Squared> void postpone(const int32_t* which, int64_t count, Squared squared) {
+        if (between.empty())
+            kernels.squared_float(attractors[index], attractors.data, attractors.columns, which, count,
+                                  apart.data());
+        const float* row = between.data() + (between.empty() ? 0 : index * attractors.count);
+        for (int64_t i = 0; i < count; i++) {
+            const int32_t a = which[i];
+            if (a == index)
+                continue;
+            const double width = between.empty() ? std::sqrt(apart[i] * (1 + error)) : row[a];
+            // Copies of the nearest are never nearer.
+            due[a] = width > 0 ? length + (squared(i) - least) / (2 * width) : infinity;
+            next = std::min(next, due[a]);
+        }
     }
 
     void count() {
@@ -317,9 +344,11 @@ Attractors prepared(const AttractorSet& attractors, int64_t columns, const Dista
     std::iota(all.begin(), all.end(), 0);
     run_tasks(threads, count, &abort, [&](int64_t a, int) {
         const std::vector<double> from(out.rows[a], out.rows[a] + columns);
-        double* to = out.between.data() + a * count;
-        kernels.squared(from.data(), attractors.data, nullptr, columns, all.data(), count, to);
-        std::transform(to, to + count, to, [](double squared) { return std::sqrt(squared); });
+        std::vector<double> squared(static_cast<size_t>(count));
+        kernels.squared(from.data(), attractors.data, nullptr, columns, all.data(), count, squared.data());
+        std::transform(squared.begin(), squared.end(), out.between.data() + a * count, [](double d) {
+            return d > 0 ? std::nextafter(static_cast<float>(std::sqrt(d)), INFINITY) : 0.0f;
+        });
     });
     return out;
 }
@@ -353,8 +382,11 @@ void score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
     const DistanceKernels& kernels = distance_kernels_of(widest_isa());
     const Attractors against = prepared(attractors, columns, kernels, threads, counters.abort);
     std::fill_n(score, rows, nan);
-    run_tasks(threads, rows, &counters.abort, [&](int64_t row, int) {
-        Follower follower(kernels, against);
+    std::vector<std::unique_ptr<Follower>> followers(static_cast<size_t>(std::max(threads, 1)));
+    run_tasks(threads, rows, &counters.abort, [&](int64_t row, int thread) {
+        if (!followers[thread])
+            followers[thread] = std::make_unique<Follower>(kernels, against);
+        Follower& follower = *followers[thread];
         const float* z = paths + row * points * columns;
         if (!std::isfinite(dot(z, z, columns)))
             return;

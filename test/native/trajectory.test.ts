@@ -134,6 +134,48 @@ describe.each(variants)("trajectory, %s", (_, compile) => {
     }
   });
 
+  it("tells copies and near copies apart, at every magnitude and among thousands", async () => {
+    const random = seededRandom(43);
+    const [rows, k, count] = [17, 20, 12];
+    const near = (copies: number, apart: number, scale: number) => {
+      const centres = random.floats(5 * k, 1.5);
+      return Float32Array.from({ length: 5 * copies * k }, (_, i) => {
+        const centre = centres[(Math.floor(i / k) % 5) * k + (i % k)]!;
+        return scale * (centre + (i % 3 === 0 ? apart * random.floats(1, 1)[0]! : 0));
+      });
+    };
+    const settling = affine(
+      "settling",
+      Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 0.7 : 0.01)),
+      new Array(k).fill(0),
+    );
+    for (const [attractors, scale] of [
+      [near(40, 0, 1), 1],
+      [near(40, 1e-7, 1), 1],
+      [near(40, 1e-3, 1), 1],
+      // More than distances between attractors are kept for.
+      [near(450, 1e-4, 1), 1],
+      // Squares overflow, or vanish, in float32.
+      [near(40, 1e-3, 1e25), 1e25],
+      [near(40, 1e-3, 1e-25), 1e-25],
+    ] as const) {
+      const initial = random.floats(rows * k, 2).map((value) => value * scale);
+      const found = await walk(
+        settling,
+        initial,
+        attractors,
+        { steps: count, storeSteps: steps(count) },
+        compile,
+      );
+      const length = (count + 1) * k;
+      for (let i = 0; i < rows; i++) {
+        const path = found.stored.subarray(i * length, (i + 1) * length);
+        const exact = mean(plainDistances(path, attractors, k));
+        expect(Math.abs(found.score[i]! / exact - 1)).toBeLessThan(1e-13);
+      }
+    }
+  });
+
   it("gives NaN to the paths that stop being numbers, and to no others", async () => {
     const initial = Float32Array.of(1, 1, 1e30, 1, Number.NaN, 1, 2, 2);
     const model = scaling("exploding", 2, 1e4);

@@ -43,7 +43,7 @@ struct TrajectoryOutput {
 };
 
 // initial [rows, k]. Every row takes exactly options.steps applications of f. Memory of a thread beside its
-// tile: tile_rows · count · 28 bytes, and of all threads count² doubles where count is at most 1,024. A row's
+// tile: tile_rows · count · 36 bytes, and of all threads count² floats where count is at most 2,048. A row's
 // score depends neither on the number of threads nor on the other rows. Returns once all rows are done or,
 // after `abort`, within one tile step. Throws Error where the map is not square, or an attractor is not
 // finite (named).
