@@ -88,8 +88,8 @@ static inline float lane_sum(F v) {
 #endif
     typedef float Four __attribute__((vector_size(16)));
 #if LATDYN_WIDTH >= 8
-    const Four four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) +
-                      __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    const Four four =
+        __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
 #else
     const Four four = v;
 #endif

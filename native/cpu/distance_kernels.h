@@ -36,8 +36,8 @@ struct DistanceKernels {
     // out[i] = |scales[j]·y_j − x|² in double, j = indices[i], y_j = rows + j·k. scales may be null: all 1.
     void (*squared)(const double* x, const float* rows, const double* scales, int64_t k,
                     const int32_t* indices, int64_t count, double* out);
-    // out[i] = |y_j − x|² in float, j = indices[i], from the differences: off by at most float_distance_error(k)
-    // of itself, as long as nothing overflows; what underflows makes it smaller.
+    // out[i] = |y_j − x|² in float, j = indices[i], from the differences: off by at most
+    // float_distance_error(k) of itself, as long as nothing overflows; what underflows makes it smaller.
     void (*squared_float)(const float* x, const float* rows, int64_t k, const int32_t* indices, int64_t count,
                           float* out);
     // Σ √values[i] over those below `below`, and how many there are.
@@ -47,8 +47,8 @@ struct DistanceKernels {
                  double* distance);
     // Tiles of whole registers only.
     void (*tile)(const TileDistances&);
-    // The indices of those of `values` (count, a multiple of 8) that are at most `limit`, ascending, to `out`,
-    // which has room for 8 more; how many there are. rest: the least of the others, or infinity.
+    // The indices of those of `values` (count, a multiple of 8) that are at most `limit`, ascending, to
+    // `out`, which has room for 8 more; how many there are. rest: the least of the others, or infinity.
     int64_t (*at_most)(const double* values, int64_t count, double limit, int32_t* out, double* rest);
 };
 

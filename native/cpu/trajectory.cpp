@@ -9,8 +9,8 @@
 // than the last time it was measured itself, and so on, up to the one that is nearest now. On a path that
 // settles a step soon takes 3·k operations, not 3·k·attractors.
 //
-// Distances that count are in double, from the floats of the path: the score is that of the plain form but for
-// roundings of 1e-15. `slack` is far above those of the lengths. Of most attractors that are measured a
+// Distances that count are in double, from the floats of the path: the score is that of the plain form but
+// for roundings of 1e-15. `slack` is far above those of the lengths. Of most attractors that are measured a
 // distance in float, with a bound of its error, says that they are not nearest and for how long.
 //
 // What a step reads is its own point and the attractor that is nearest: 8·k bytes from memory and L1, 3·k
@@ -51,11 +51,10 @@ class Follower {
   public:
     Follower(const DistanceKernels& kernels, const Attractors& attractors)
         : kernels(kernels), attractors(attractors.rows), between(attractors.between),
-          error(float_distance_error(attractors.rows.columns)),
-          padded((attractors.rows.count + 7) / 8 * 8), due(static_cast<size_t>(padded), infinity),
-          candidates(static_cast<size_t>(padded + 8)), rough(static_cast<size_t>(padded)),
-          position(static_cast<size_t>(attractors.rows.columns)), close(static_cast<size_t>(padded)),
-          exact(static_cast<size_t>(padded)) {
+          error(float_distance_error(attractors.rows.columns)), padded((attractors.rows.count + 7) / 8 * 8),
+          due(static_cast<size_t>(padded), infinity), candidates(static_cast<size_t>(padded + 8)),
+          rough(static_cast<size_t>(padded)), position(static_cast<size_t>(attractors.rows.columns)),
+          close(static_cast<size_t>(padded)), exact(static_cast<size_t>(padded)) {
         if (between.empty())
             apart.resize(static_cast<size_t>(padded));
     }
@@ -121,7 +120,8 @@ class Follower {
     // and those of which a float does not tell well by how much they are not.
     void settle(const float* z, int64_t count) {
         kernels.squared_float(z, attractors.data, attractors.columns, candidates.data(), count, rough.data());
-        const double nearer = std::min<double>(least, *std::min_element(rough.begin(), rough.begin() + count));
+        const double nearer =
+            std::min<double>(least, *std::min_element(rough.begin(), rough.begin() + count));
         int64_t found = 0, kept = 0;
         for (int64_t i = 0; i < count; i++) {
             // Where floats overflow nothing is known, and the comparison is false.
@@ -136,8 +136,8 @@ class Follower {
         const double to_before = least;
         if (found > 0) {
             std::copy_n(z, attractors.columns, position.begin());
-            kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, close.data(), found,
-                            exact.data());
+            kernels.squared(position.data(), attractors.data, nullptr, attractors.columns, close.data(),
+                            found, exact.data());
             for (int64_t i = 0; i < found; i++)
                 if (exact[i] < least) {
                     index = close[i];
