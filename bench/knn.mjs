@@ -6,87 +6,64 @@
  * exhaustive index asked for K neighbours (bench/peers/knn_faiss.py), round by round in turn. The run fails where
  * the scores differ by more than float32 explains.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { native } from "../dist/native.js";
-import { hasModules, startPeer } from "./peer.mjs";
-import { describeMachine, median, positive, root, table } from "./setting.mjs";
+import { runCases } from "./cases.mjs";
+import { startPeer } from "./peer.mjs";
+import { median, table } from "./setting.mjs";
 
-export async function run(args) {
-  const { values } = parseArgs({
-    args,
-    options: {
-      neighbours: { type: "string" },
-      queries: { type: "string" },
-      rows: { type: "string" },
-      columns: { type: "string" },
-      threads: { type: "string" },
-      repeats: { type: "string" },
-      "no-peers": { type: "boolean", default: false },
-      json: { type: "string" },
-    },
+const CASES = { paper: { rows: 20_000, queries: 5000, columns: 128, neighbours: 2000 } };
+
+export const run = (args) =>
+  runCases(args, {
+    ...{ name: "knn", cases: CASES, sizes: ["rows", "queries", "columns", "neighbours"], repeats: 5 },
+    ...{ measure, report, peer: ["faiss", "python3-faiss"] },
   });
-  const rows = positive("rows", values.rows, 20_000);
-  const queries = positive("queries", values.queries, 5000);
-  const columns = positive("columns", values.columns, 128);
-  const neighbours = positive("neighbours", values.neighbours, 2000);
-  const threads = positive("threads", values.threads, availableParallelism());
-  const repeats = positive("repeats", values.repeats, 5);
-  const peers = !values["no-peers"] && hasModules("faiss", "python3-faiss");
-  const folder = mkdtempSync(join(tmpdir(), "latdyn-bench-"));
-  try {
-    const { noise, knnScore, measureGemm } = native();
-    const known = noise(1, 0, rows, columns, 1);
-    const asked = noise(2, 0, queries, columns, 1);
-    const files = {
-      reference: join(folder, "reference"),
-      queries: join(folder, "queries"),
-      results: join(folder, "scores"),
-    };
+
+async function measure({ rows, queries, columns, neighbours }, { threads, repeats, peers, folder }) {
+  const { noise, knnScore, measureGemm } = native();
+  const known = noise(1, 0, rows, columns, 1);
+  const asked = noise(2, 0, queries, columns, 1);
+  const files = {
+    reference: join(folder, "reference"),
+    queries: join(folder, "queries"),
+    results: join(folder, "scores"),
+  };
+  if (peers) {
     writeFileSync(files.reference, known);
     writeFileSync(files.queries, asked);
-    const faiss = peers
-      ? startPeer("knn_faiss.py", [
-          ...["--reference", files.reference, "--queries", files.queries, "--columns", String(columns)],
-          ...["--neighbours", String(Math.min(neighbours, rows))],
-          ...["--threads", String(threads), "--results", files.results],
-        ])
-      : null;
-    const rounds = { seconds: [], faiss: [], gemmGflops: [] };
-    let score = null;
-    for (let round = 0; round <= repeats; round++) {
-      const gemm = measureGemm(2048, threads, 2);
-      const options = { neighbours, rule: "mean", normalise: false, threads };
-      const found = await knnScore(known, asked, columns, options).promise;
-      const answer = await faiss?.round();
-      score = found.score;
-      // The first round of everybody warms up.
-      if (round === 0) continue;
-      rounds.gemmGflops.push(gemm);
-      rounds.seconds.push(found.seconds);
-      if (answer) rounds.faiss.push(answer.seconds);
-    }
-    await faiss?.stop();
-    if (faiss) checkAgreement(score, files.results);
-    const record = {
-      ...describeMachine(),
-      ...{ threads, rows, queries, columns, neighbours, rounds },
-      seconds: median(rounds.seconds),
-      gemmSeconds: (2 * rows * queries * columns) / 1e9 / median(rounds.gemmGflops),
-      faissSeconds: faiss ? median(rounds.faiss) : null,
-      timesFaster: faiss ? median(rounds.faiss.map((s, i) => s / rounds.seconds[i])) : null,
-    };
-    console.log(`${record.machine.cpu}, ${threads} threads, ${record.machine.isa}; ${record.date}\n`);
-    console.log(report(record));
-    const file = values.json ?? join(root, "bench", "results", "local-knn.json");
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
-    console.log(`\nwritten to ${file}`);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
   }
+  const faiss = peers
+    ? startPeer("knn_faiss.py", [
+        ...["--reference", files.reference, "--queries", files.queries, "--columns", String(columns)],
+        ...["--neighbours", String(Math.min(neighbours, rows))],
+        ...["--threads", String(threads), "--results", files.results],
+      ])
+    : null;
+  const rounds = { seconds: [], faiss: [], gemmGflops: [] };
+  let score = null;
+  for (let round = 0; round <= repeats; round++) {
+    const gemm = measureGemm(2048, threads, 2);
+    const options = { neighbours, rule: "mean", normalise: false, threads };
+    const found = await knnScore(known, asked, columns, options).promise;
+    const answer = await faiss?.round();
+    score = found.score;
+    // The first round of everybody warms up.
+    if (round === 0) continue;
+    rounds.gemmGflops.push(gemm);
+    rounds.seconds.push(found.seconds);
+    if (answer) rounds.faiss.push(answer.seconds);
+  }
+  await faiss?.stop();
+  if (faiss) checkAgreement(score, files.results);
+  return {
+    ...{ rows, queries, columns, neighbours, rounds },
+    seconds: median(rounds.seconds),
+    gemmSeconds: (2 * rows * queries * columns) / 1e9 / median(rounds.gemmGflops),
+    faissSeconds: faiss ? median(rounds.faiss) : null,
+    timesFaster: faiss ? median(rounds.faiss.map((s, i) => s / rounds.seconds[i])) : null,
+  };
 }
 
 function checkAgreement(score, results) {
@@ -99,7 +76,7 @@ function checkAgreement(score, results) {
   }
 }
 
-function report(found) {
+function report({ paper: found }) {
   return table([
     ["K nearest", "score", "one GEMM", "faiss", "times faster"],
     [

@@ -6,56 +6,19 @@
  * the same rounds: one product of the two sets is 2·N·M·k FLOPs. The run fails where faiss finds other neighbours
  * whose distance is not the same within float32.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
-import { InputError } from "../dist/errors.js";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { native } from "../dist/native.js";
-import { hasModules, startPeer } from "./peer.mjs";
-import { describeMachine, median, positive, root, table } from "./setting.mjs";
+import { runCases } from "./cases.mjs";
+import { startPeer } from "./peer.mjs";
+import { median, table } from "./setting.mjs";
 
 const CASES = { narrow: { rows: 20_000, columns: 128 }, wide: { rows: 20_000, columns: 2048 } };
 
-export async function run(args) {
-  const { values } = parseArgs({
-    args,
-    options: {
-      case: { type: "string", default: "all" },
-      rows: { type: "string" },
-      threads: { type: "string" },
-      repeats: { type: "string" },
-      "no-peers": { type: "boolean", default: false },
-      json: { type: "string" },
-    },
-  });
-  if (values.case !== "all" && !Object.hasOwn(CASES, values.case)) {
-    throw new InputError(`--case is ${values.case}, expected all or one of ${Object.keys(CASES).join(", ")}`);
-  }
-  const names = values.case === "all" ? Object.keys(CASES) : [values.case];
-  const threads = positive("threads", values.threads, availableParallelism());
-  const repeats = positive("repeats", values.repeats, 3);
-  const peers = !values["no-peers"] && hasModules("faiss", "python3-faiss");
-  const folder = mkdtempSync(join(tmpdir(), "latdyn-bench-"));
-  try {
-    const record = { ...describeMachine(), threads, cases: {} };
-    console.log(`${record.machine.cpu}, ${threads} threads, ${record.machine.isa}; ${record.date}`);
-    for (const name of names) {
-      const { rows, columns } = CASES[name];
-      const setting = { rows: positive("rows", values.rows, rows), columns, threads, repeats, peers, folder };
-      record.cases[name] = await measure(setting);
-    }
-    console.log(`\n${report(record.cases)}`);
-    const file = values.json ?? join(root, "bench", "results", "local-nearest.json");
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
-    console.log(`\nwritten to ${file}`);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+export const run = (args) =>
+  runCases(args, { name: "nearest", cases: CASES, measure, report, peer: ["faiss", "python3-faiss"] });
 
-async function measure({ rows, columns, threads, repeats, peers, folder }) {
+async function measure({ rows, columns }, { threads, repeats, peers, folder }) {
   const { noise, nearest, measureGemm } = native();
   const a = noise(1, 0, rows, columns, 1);
   const b = noise(2, 0, rows, columns, 1);

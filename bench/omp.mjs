@@ -8,13 +8,12 @@
  * Peak memory is this process's, Node and the arguments included.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { parseArgs } from "node:util";
-import { InputError } from "../dist/errors.js";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { native } from "../dist/native.js";
-import { describeMachine, median, positive, root, table } from "./setting.mjs";
+import { runCases } from "./cases.mjs";
+import { python } from "./peer.mjs";
+import { median, root, table } from "./setting.mjs";
 
 const CASES = {
   small: { signals: 500, atoms: 1024, dimension: 1024, sparsity: 102 },
@@ -23,55 +22,14 @@ const CASES = {
 };
 const MEMORY_BUDGET = 2 ** 30;
 
-export async function run(args) {
-  const { values } = parseArgs({
-    args,
-    options: {
-      case: { type: "string", default: "all" },
-      threads: { type: "string" },
-      repeats: { type: "string" },
-      "no-peers": { type: "boolean", default: false },
-      json: { type: "string" },
-    },
+export const run = (args) =>
+  runCases(args, {
+    ...{ name: "omp", cases: CASES, sizes: [], repeats: 5, measure, report },
+    peer: ["numpy, sklearn", "python3-sklearn"],
   });
-  if (values.case !== "all" && !Object.hasOwn(CASES, values.case)) {
-    throw new InputError(`--case is ${values.case}, expected all or one of ${Object.keys(CASES).join(", ")}`);
-  }
-  const names = values.case === "all" ? Object.keys(CASES) : [values.case];
-  const threads = positive("threads", values.threads, availableParallelism());
-  const repeats = positive("repeats", values.repeats, 5);
-  const python = process.env.LATDYN_PYTHON ?? "/usr/bin/python3";
-  const peers = !values["no-peers"] && hasPeer(python);
-  const folder = mkdtempSync(join(tmpdir(), "latdyn-bench-"));
-  try {
-    const record = { ...describeMachine(), threads, cases: {} };
-    console.log(`${record.machine.cpu}, ${threads} threads, ${record.machine.isa}; ${record.date}`);
-    for (const name of names) {
-      record.cases[name] = await measure(CASES[name], { threads, repeats, python, peers, folder });
-    }
-    console.log(`\n${report(record.cases)}`);
-    const file = values.json ?? join(root, "bench", "results", "local-omp.json");
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
-    console.log(`\nwritten to ${file}`);
-    const disagreeing = Object.entries(record.cases).filter(([, { peer }]) => peer?.agrees === false);
-    if (disagreeing.length > 0) {
-      throw new Error(`scikit-learn chooses otherwise: ${disagreeing.map(([name]) => name).join(", ")}`);
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function hasPeer(python) {
-  const found = spawnSync(python, ["-c", "import numpy, sklearn"], { stdio: "ignore" }).status === 0;
-  if (!found)
-    console.log(`peer: skipped, ${python} has no sklearn (Debian: sudo apt-get install python3-sklearn)`);
-  return found;
-}
 
 async function measure({ signals, atoms, dimension, sparsity, spread }, options) {
-  const { threads, repeats, python, peers, folder } = options;
+  const { threads, repeats, peers, folder } = options;
   const { noise, omp, measureGemm } = native();
   const dictionary = noise(1, 0, atoms, dimension, spread ?? 1);
   if (spread !== undefined) {
@@ -125,8 +83,12 @@ async function measure({ signals, atoms, dimension, sparsity, spread }, options)
   const peer = JSON.parse(child.stdout);
   const same = sameSupports(selection, readFileSync(`${results}.support`), signals);
   const difference = Math.abs(selection.meanSquaredError / peer.meanSquaredError - 1);
-  const agrees = same >= 0.995 && difference < 1e-4;
-  return { ...record, peer: { ...peer, ratio: peer.seconds / record.seconds, same, difference, agrees } };
+  if (!(same >= 0.995 && difference < 1e-4)) {
+    throw new Error(
+      `scikit-learn chooses the same atoms for ${same} of the signals, its error differs by ${difference}`,
+    );
+  }
+  return { ...record, peer: { ...peer, ratio: peer.seconds / record.seconds, same, difference } };
 }
 
 /** The share of signals for which both chose the same atoms. */

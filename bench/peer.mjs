@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { root } from "./setting.mjs";
 
-const python = process.env.LATDYN_PYTHON ?? "/usr/bin/python3";
+/** The interpreter that peers run in. */
+export const python = process.env.LATDYN_PYTHON ?? "/usr/bin/python3";
 
 /** Whether Python has the modules; says what to install where it has not. */
 export function hasModules(modules, packages) {

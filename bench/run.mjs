@@ -1,7 +1,9 @@
 /** `npm run bench -- SUITE [options]`: runs one suite. Each is a file of this folder with a `run(args)`. */
 const SUITES = {
   attractors: "the extraction of attractors against this machine's limit and against PyTorch",
-  kernels: "noise, one application of f and deduplication, each on its own",
+  kernels: "noise, one application of f and deduplication under its rules, each on its own",
+  dedup: "greedy deduplication against NumPy and the GEMM limit",
+  algebra: "singular values, eigenvalues and orthonormal bases against LAPACK",
   omp: "matching pursuit against scikit-learn",
   nearest: "nearest neighbours in both directions against faiss and the GEMM limit",
   knn: "KNN scores against faiss",

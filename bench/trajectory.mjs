@@ -8,15 +8,16 @@
  * of points by one matrix product, minimum, square root, mean; NumPy and PyTorch, the faster counts), round by round
  * in turn. Beside it, the job that walks and scores in one stream, and the same job without attractors.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { STATUS } from "../dist/dynamics/result.js";
 import { lower } from "../dist/graph/lower.js";
 import { data, findAttractors, loadAutoencoder } from "../dist/index.js";
 import { takeRows } from "../dist/matrix.js";
 import { native } from "../dist/native.js";
+import { writeRecord } from "./cases.mjs";
 import { hasModules, startPeer } from "./peer.mjs";
 import { describeMachine, findModel, median, positive, root, table, trainingImages } from "./setting.mjs";
 
@@ -63,10 +64,7 @@ export async function run(args) {
       record.cases[label] = await measure(setting);
     }
     console.log(`\n${images.count} paths of ${steps + 1} points\n${report(record.cases)}`);
-    const file = values.json ?? join(root, "bench", "results", `local-trajectory-${name}.json`);
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
-    console.log(`\nwritten to ${file}`);
+    writeRecord(values.json ?? join(root, "bench", "results", `local-trajectory-${name}.json`), record);
   } finally {
     plan.dispose();
     await model[Symbol.asyncDispose]();

@@ -41,10 +41,11 @@ struct Kernels {
 // (a multiple of every kernel's panel): 96 KiB of scores, which stay in L2.
 constexpr int64_t chunk = 96;
 constexpr int64_t group = 256;
-constexpr int64_t smallest_block = 256;
-constexpr int64_t largest_block = 2048;
-// Where many threads share a block's chunks; its scores take 64 MiB then.
-constexpr int64_t largest_shared_block = 4096;
+// Whole chunks, and an even number of them: no thread of two is left waiting for the other's last.
+constexpr int64_t smallest_block = 2 * chunk;
+constexpr int64_t largest_block = 24 * chunk;
+// Where many threads share a block's chunks; its scores take 81 MiB then.
+constexpr int64_t largest_shared_block = 48 * chunk;
 
 // The threads of one call, and what each of them needs.
 class Team {
@@ -99,13 +100,10 @@ class Points {
 
     // Unit vectors in the layout of ProductKernels, groups [first, first + groups) of `which`, to `to`.
     void pack(Rows which, int64_t first, int64_t groups, int64_t width, float* to) const {
-        std::fill_n(to, groups * width * columns, 0.0f);
         const int64_t end = std::min<int64_t>(static_cast<int64_t>(which.size()), (first + groups) * width);
-        for (int64_t m = first * width; m < end; m++) {
-            const float* x = row(which[m]);
-            const double scale = zero(which[m]) ? 0 : 1 / norm(which[m]);
-            pack_row(x, columns, scale, to + (m / width - first) * width * columns, width, m % width);
-        }
+        pack_rows(
+            first * width, end - first * width, columns, [&](int64_t m) { return row(which[m]); },
+            [&](int64_t m) { return zero(which[m]) ? 0 : 1 / norm(which[m]); }, to, width);
     }
 
   private:
@@ -148,7 +146,8 @@ class Rule {
     const bool euclidean;
 };
 
-// Rows packed as right-hand factor, in order of arrival.
+// Rows packed as right-hand factor, in order of arrival; a stretch of `group` of them is one piece of memory,
+// so that nothing is moved when more arrive.
 class Panels {
   public:
     std::vector<int32_t> rows;
@@ -157,22 +156,18 @@ class Panels {
     Panels(const Points& points, int64_t width) : points(points), width(width) {}
 
     int64_t size() const { return static_cast<int64_t>(rows.size()); }
-    int64_t padded() const { return round_up(size(), width); }
-    const float* panel(int64_t p) const { return memory.get() + p * width * points.columns; }
+    // From row `first` on, a multiple of the width, to the end of its stretch.
+    const float* from(int64_t first) const {
+        return pieces[first / group].get() + first % group * points.columns;
+    }
 
     void clear() {
         rows.clear();
         norms.clear();
     }
     void reserve(int64_t count) {
-        const int64_t needed = round_up(count, width) * points.columns;
-        if (needed <= capacity)
-            return;
-        const int64_t grown = std::max(needed, 2 * capacity);
-        AlignedFloats larger = aligned_floats(static_cast<size_t>(grown));
-        std::copy_n(memory.get(), padded() * points.columns, larger.get());
-        memory = std::move(larger);
-        capacity = grown;
+        while (static_cast<int64_t>(pieces.size()) * group < count)
+            pieces.push_back(aligned_floats(static_cast<size_t>(group * points.columns)));
     }
     // False where aborted.
     bool append(Rows more, Team& team) {
@@ -183,16 +178,16 @@ class Panels {
             rows.push_back(i);
             norms.push_back(points.norm(i));
         }
-        return team.run(padded() / width - first, [&](int64_t p, float*) {
-            points.pack(rows, first + p, 1, width, memory.get() + (first + p) * width * points.columns);
+        return team.run(round_up(size(), width) / width - first, [&](int64_t p, float*) {
+            const int64_t at = (first + p) * width;
+            points.pack(rows, first + p, 1, width, pieces[at / group].get() + at % group * points.columns);
         });
     }
 
   private:
     const Points& points;
     const int64_t width;
-    AlignedFloats memory;
-    int64_t capacity = 0;
+    std::vector<AlignedFloats> pieces;
 };
 
 // A joining row by row, of the rows listed (ascending).
@@ -215,7 +210,7 @@ class GreedyPass {
         result.labels.assign(all.size(), -1);
         result.scores.assign(all.size(), rule.limit);
         const int64_t total = static_cast<int64_t>(all.size());
-        const int64_t largest = std::clamp(team.size() * 256, largest_block, largest_shared_block);
+        const int64_t largest = std::clamp(team.size() * 3 * chunk, largest_block, largest_shared_block);
         int64_t size = smallest_block;
         for (int64_t begin = 0; begin < total;) {
             const int64_t count = std::min(size, total - begin);
@@ -278,7 +273,8 @@ class GreedyPass {
         if (!fresh.append(fresh_rows, team))
             return false;
 
-        const int64_t stride = fresh.padded();
+        const int64_t width = kernels.product.panel;
+        const int64_t stride = round_up(fresh.size(), width);
         float* scores = at_least(square, square_size, static_cast<size_t>(tasks * chunk * stride));
         if (!team.run(tasks, [&](int64_t task, float*) {
                 // Only what stands before the chunk's last row can be its representative.
@@ -286,9 +282,10 @@ class GreedyPass {
                 const int64_t before =
                     std::lower_bound(found_none.begin(), found_none.end(), end - 1) - found_none.begin();
                 float* to = scores + task * chunk * stride;
-                kernels.product.dots(packed_chunk(task), chunk_tiles, fresh.panel(0),
-                                     round_up(before, kernels.product.panel) / kernels.product.panel,
-                                     points.columns, to, stride);
+                for (int64_t first = 0; first < before; first += group)
+                    kernels.product.dots(packed_chunk(task), chunk_tiles, fresh.from(first),
+                                         round_up(std::min(group, before - first), width) / width,
+                                         points.columns, to + first, stride);
                 for (int64_t i = task * chunk; i < end; i++)
                     rule.finish_scores(to + (i - task * chunk) * stride, before, block[i],
                                        fresh.norms.data());
@@ -324,8 +321,7 @@ class GreedyPass {
         const int64_t end = std::min(static_cast<int64_t>(block.size()), (task + 1) * chunk);
         for (int64_t first = 0; first < kept.size(); first += group) {
             const int64_t width = std::min(group, kept.size() - first);
-            kernels.product.dots(packed, chunk / kernels.product.tile,
-                                 kept.panel(first / kernels.product.panel),
+            kernels.product.dots(packed, chunk / kernels.product.tile, kept.from(first),
                                  round_up(width, kernels.product.panel) / kernels.product.panel,
                                  points.columns, scores, group);
             for (int64_t i = task * chunk; i < end; i++) {
@@ -472,7 +468,7 @@ class ComponentsPass {
                 points.pack(Rows(sorted).subspan(begin, end - begin), 0, chunk_tiles, kernels.product.tile,
                             packed.get());
             }
-            kernels.product.dots(packed.get(), chunk_tiles, right.panel(at / kernels.product.panel),
+            kernels.product.dots(packed.get(), chunk_tiles, right.from(at),
                                  round_up(width, kernels.product.panel) / kernels.product.panel,
                                  points.columns, scores, group);
             for (int64_t i = begin; i < end; i++)

@@ -4,15 +4,6 @@
 
 namespace latdyn::LATDYN_ISA {
 
-static inline bool any(I mask) {
-    typedef int64_t Halves __attribute__((vector_size(W * 4)));
-    const Halves halves = (Halves)mask;
-    int64_t bits = 0;
-    for (int i = 0; i < W / 2; i++)
-        bits |= halves[i];
-    return bits != 0;
-}
-
 static int64_t next_at_least(const float* scores, int64_t from, int64_t to, float bound) {
     constexpr int64_t step = 8 * W;
     while (from < to) {
@@ -25,7 +16,12 @@ static int64_t next_at_least(const float* scores, int64_t from, int64_t to, floa
                 continue;
             }
         }
-        const int64_t next = (from / step + 1) * step;
+        // One register, or what is left of it, at a time.
+        const int64_t next = (from / W + 1) * W;
+        if (from % W == 0 && next <= to && !any(load(scores + from) >= bound)) {
+            from = next;
+            continue;
+        }
         for (const int64_t end = next < to ? next : to; from < end; from++)
             if (scores[from] >= bound)
                 return from;

@@ -232,10 +232,12 @@ class Scorer {
         lengths = aligned_floats(static_cast<size_t>(padded));
         return run_tasks(threads, padded / product_panels, &counters.abort, [&](int64_t task, int) {
             const int64_t first = task * product_panels;
-            for (int64_t j = first; j < std::min(first + product_panels, rows); j++) {
-                pack_row(reference.rows[j], columns, reference.scale(j) * distances.scale(),
-                         panels.get() + j / product.panel * product.panel * columns, product.panel,
-                         j % product.panel);
+            const int64_t end = std::min(first + product_panels, rows);
+            pack_rows(
+                first, end - first, columns, [&](int64_t j) { return reference.rows[j]; },
+                [&](int64_t j) { return reference.scale(j) * distances.scale(); },
+                panels.get() + first * columns, product.panel);
+            for (int64_t j = first; j < end; j++) {
                 squares[j] = distances.square(reference.square(j));
                 lengths[j] = distances.length(reference.square(j));
             }
@@ -258,13 +260,12 @@ class Scorer {
     // False where aborted.
     bool select(Worker& worker, int64_t first, int64_t count) {
         const int64_t tiles = (count + product.tile - 1) / product.tile;
-        std::fill_n(worker.tiles.get(), tiles * product.tile * columns, 0.0f);
-        for (int64_t m = 0; m < count; m++) {
-            pack_row(queries.rows[first + m], columns, queries.scale(first + m) * distances.scale(),
-                     worker.tiles.get() + m / product.tile * product.tile * columns, product.tile,
-                     m % product.tile);
+        pack_rows(
+            first, count, columns, [&](int64_t i) { return queries.rows[i]; },
+            [&](int64_t i) { return queries.scale(i) * distances.scale(); }, worker.tiles.get(),
+            product.tile);
+        for (int64_t m = 0; m < count; m++)
             worker.selections[m].start(queries.square(first + m));
-        }
         for (int64_t begin = 0; begin < rows; begin += block) {
             const int64_t width = std::min(block, rows - begin);
             for (int64_t at = 0; at < width; at += group) {

@@ -180,10 +180,11 @@ class Search {
         lengths = aligned_floats(static_cast<size_t>(padded));
         return run_tasks(threads, padded / product_panels, &counters.abort, [&](int64_t task, int) {
             const int64_t first = task * product_panels;
-            for (int64_t j = first; j < std::min(first + product_panels, right.rows.count); j++) {
-                const int64_t panel = j / product.panel;
-                pack_row(right.rows[j], k, rule.right_scale(j), panels.get() + panel * product.panel * k,
-                         product.panel, j % product.panel);
+            const int64_t end = std::min(first + product_panels, right.rows.count);
+            pack_rows(
+                first, end - first, k, [&](int64_t j) { return right.rows[j]; },
+                [&](int64_t j) { return rule.right_scale(j); }, panels.get() + first * k, product.panel);
+            for (int64_t j = first; j < end; j++) {
                 squares[j] = rule.right_square(j);
                 lengths[j] = rule.right_length(j);
             }
@@ -195,11 +196,9 @@ class Search {
         if (!worker.best)
             prepare(worker);
         const int64_t tiles = (count + product.tile - 1) / product.tile;
-        std::fill_n(worker.tiles.get(), tiles * product.tile * k, 0.0f);
-        for (int64_t m = 0; m < count; m++)
-            pack_row(left.rows[first + m], k, rule.left_scale(first + m),
-                     worker.tiles.get() + m / product.tile * product.tile * k, product.tile,
-                     m % product.tile);
+        pack_rows(
+            first, count, k, [&](int64_t i) { return left.rows[i]; },
+            [&](int64_t i) { return rule.left_scale(i); }, worker.tiles.get(), product.tile);
         for (int64_t begin = 0; begin < right.rows.count; begin += group) {
             if (counters.abort.load(std::memory_order_relaxed))
                 return;

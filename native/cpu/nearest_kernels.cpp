@@ -6,13 +6,9 @@
 
 namespace latdyn::LATDYN_ISA {
 
-static inline bool any(I mask) {
-    typedef int64_t Halves __attribute__((vector_size(W * 4)));
-    const Halves halves = (Halves)mask;
-    int64_t bits = 0;
-    for (int i = 0; i < W / 2; i++)
-        bits |= halves[i];
-    return bits != 0;
+static inline I hits(const float* scores, const float* column_bounds, F row) {
+    const F column = load(column_bounds);
+    return load(scores) <= (row > column ? row : column);
 }
 
 static int64_t next_candidate(const float* scores, const float* column_bounds, int64_t from, int64_t to,
@@ -23,15 +19,19 @@ static int64_t next_candidate(const float* scores, const float* column_bounds, i
         if (from % step == 0 && from + step <= to) {
             I found = {};
             for (int i = 0; i < 8; i++) {
-                const F score = load(scores + from + i * W), column = load(column_bounds + from + i * W);
-                found |= score <= (row > column ? row : column);
+                found |= hits(scores + from + i * W, column_bounds + from + i * W, row);
             }
             if (!any(found)) {
                 from += step;
                 continue;
             }
         }
-        const int64_t next = (from / step + 1) * step;
+        // One register, or what is left of it, at a time.
+        const int64_t next = (from / W + 1) * W;
+        if (from % W == 0 && next <= to && !any(hits(scores + from, column_bounds + from, row))) {
+            from = next;
+            continue;
+        }
         for (const int64_t end = next < to ? next : to; from < end; from++)
             if (scores[from] <= row_bound || scores[from] <= column_bounds[from])
                 return from;

@@ -525,10 +525,12 @@ class PackedDictionary {
           memory(aligned_floats(static_cast<size_t>(round_up(setting.atoms(), width) * dimension))) {
         const int64_t groups = (setting.atoms() + width - 1) / width;
         run_tasks(threads, groups, &setting.counters.abort, [&](int64_t task, int) {
-            for (int64_t j = task * width; j < std::min(setting.atoms(), (task + 1) * width); j++)
-                if (!setting.never[j])
-                    pack_row(setting.dictionary.rows[j], dimension, 1 / setting.dictionary.lengths[j],
-                             memory.get() + task * width * dimension, width, j - task * width);
+            const int64_t first = task * width;
+            pack_rows(
+                first, std::min(width, setting.atoms() - first), dimension,
+                [&](int64_t j) { return setting.dictionary.rows[j]; },
+                [&](int64_t j) { return setting.never[j] ? 0 : 1 / setting.dictionary.lengths[j]; },
+                memory.get() + first * dimension, width);
         });
     }
 

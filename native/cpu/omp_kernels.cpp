@@ -84,15 +84,6 @@ static float largest(const float* values, int64_t length) {
     return result;
 }
 
-static inline bool any(I mask) {
-    typedef int64_t Halves __attribute__((vector_size(W * 4)));
-    const Halves halves = (Halves)mask;
-    int64_t bits = 0;
-    for (int i = 0; i < half; i++)
-        bits |= halves[i];
-    return bits != 0;
-}
-
 static int64_t collect(const float* values, int64_t length, float bound, int32_t* places, int64_t room) {
     int64_t found = 0;
     for (int64_t at = 0; at < length; at += 4 * W) {

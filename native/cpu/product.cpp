@@ -12,9 +12,19 @@ const ProductKernels& product_kernels_of([[maybe_unused]] Isa isa) {
     return portable_product_kernels;
 }
 
-void pack_row(const float* row, int64_t k, double scale, float* group, int64_t width, int64_t lane) {
-    for (int64_t l = 0; l < k; l++)
-        group[l * width + lane] = static_cast<float>(row[l] * scale);
+void pack_group(const float* const* rows, const double* scales, int64_t count, int64_t k, float* group,
+                int64_t width) {
+    // So many elements of all lanes are written while they are in L1: 4 KiB at the widest.
+    constexpr int64_t stretch = 32;
+    for (int64_t begin = 0; begin < k; begin += stretch) {
+        const int64_t end = std::min(k, begin + stretch);
+        for (int64_t m = 0; m < count; m++)
+            for (int64_t l = begin; l < end; l++)
+                group[l * width + m] = static_cast<float>(rows[m][l] * scales[m]);
+        for (int64_t m = count; m < width; m++)
+            for (int64_t l = begin; l < end; l++)
+                group[l * width + m] = 0;
+    }
 }
 
 double product_error(int64_t k) {

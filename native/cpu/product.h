@@ -4,14 +4,32 @@
 #include "product_kernels.h"
 #include "rows.h"
 
+#include <algorithm>
+
 namespace latdyn {
 
 inline int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
 
-// `row` times `scale` as lane `lane` of the group of `width` rows at `group` (see ProductKernels).
-void pack_row(const float* row, int64_t k, double scale, float* group, int64_t width, int64_t lane);
+// rows[m] times scales[m], for `count` rows, as one group of `width` (see ProductKernels); zeros beyond them.
+void pack_group(const float* const* rows, const double* scales, int64_t count, int64_t k, float* group,
+                int64_t width);
+
+// Rows row(first) … row(first + count − 1), each times its scale(i), as groups from `to` on.
+template <class Row, class Scale>
+void pack_rows(int64_t first, int64_t count, int64_t k, Row row, Scale scale, float* to, int64_t width) {
+    const float* rows[product_panels];
+    double scales[product_panels];
+    for (int64_t begin = 0; begin < count; begin += width) {
+        const int64_t lanes = std::min(width, count - begin);
+        for (int64_t m = 0; m < lanes; m++) {
+            rows[m] = row(first + begin + m);
+            scales[m] = scale(first + begin + m);
+        }
+        pack_group(rows, scales, lanes, k, to + begin * k, width);
+    }
+}
 
 // Bound on |product − x·y| / (|x|·|y|) for rows of k floats. With u = 2⁻²⁴, summing n-fold rounded products
 // is off by at most n·u/(1 − n·u)·Σ|xᵢyᵢ|, and Σ|xᵢyᵢ| <= |x|·|y| (Cauchy–Schwarz); n is product_depth(k).

@@ -46,5 +46,13 @@ static inline F select(I mask, F a, F b) {
     return mask ? a : b;
 }
 // Comparisons of vectors give such masks: (a < b) is an I.
+static inline bool any(I mask) {
+    typedef int64_t Halves __attribute__((vector_size(W * 4)));
+    const Halves halves = (Halves)mask;
+    int64_t bits = 0;
+    for (int i = 0; i < W / 2; i++)
+        bits |= halves[i];
+    return bits != 0;
+}
 
 } // namespace latdyn::LATDYN_ISA
