@@ -193,6 +193,13 @@ export interface MahalanobisResult {
   seconds: number;
 }
 
+export interface OrthonormalResult {
+  /** [k, k]: k orthonormal vectors, one after the other; empty where aborted. */
+  basis: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface KnnOptions {
   /** K; above the number of reference rows: all of them. */
   neighbours: number;
@@ -360,6 +367,17 @@ export interface NativeAddon {
     options: { threads: number },
     onProgress?: (progress: Progress) => void,
   ): NativeJob<MahalanobisResult>;
+  /**
+   * Q of the QR decomposition of the k × k matrix of normals whose row r is row firstRow + r of the stream of
+   * noise(); k up to 16,384, O(k³). Progress counts to 2k.
+   */
+  orthonormalBasis(
+    randomSeed: number,
+    firstRow: number,
+    k: number,
+    options: { threads: number },
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<OrthonormalResult>;
   /**
    * Euclidean distances of queries [Q, columns] to their K nearest rows of reference [N, columns], in float64. Memory
    * O(N·columns) and some MiB a thread, never N × Q. Progress counts queries.

@@ -28,6 +28,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("omp", start_omp);
     add("singularValues", start_singular_values);
     add("mahalanobis", start_mahalanobis);
+    add("orthonormalBasis", start_orthonormal_basis);
     add("knnScore", start_knn_score);
     add("eigenvalues", start_eigenvalues);
     add("trajectory", start_trajectory);

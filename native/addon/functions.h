@@ -20,6 +20,7 @@ Napi::Value start_omp(const Napi::CallbackInfo& info);
 // linear_algebra.cpp
 Napi::Value start_singular_values(const Napi::CallbackInfo& info);
 Napi::Value start_mahalanobis(const Napi::CallbackInfo& info);
+Napi::Value start_orthonormal_basis(const Napi::CallbackInfo& info);
 // knn.cpp
 Napi::Value start_knn_score(const Napi::CallbackInfo& info);
 // eigenvalues.cpp

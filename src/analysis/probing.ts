@@ -166,7 +166,7 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
       `${model.name}: none of the ${atoms.rows} endpoints can be an atom (all are zero or not finite), there is no dictionary`,
     );
   }
-  const basis = await orthonormalBasis(model.latentDimension, { randomSeed, signal });
+  const basis = await orthonormalBasis(model.latentDimension, { randomSeed, threads, signal });
 
   const sets: ProbeSet[] = [];
   for (const [name, { initial, inputs }] of drawn) {

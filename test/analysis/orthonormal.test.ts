@@ -17,7 +17,7 @@ function gram(basis: Float64Array, k: number): number[][] {
 }
 
 describe("an orthonormal basis", () => {
-  it.each([1, 2, 3, 17, 96])("of %i dimensions is orthonormal to rounding", async (k) => {
+  it.each([1, 2, 3, 17, 32, 33, 96, 200])("of %i dimensions is orthonormal to rounding", async (k) => {
     gram(await orthonormalBasis(k), k).forEach((dots, i) => {
       dots.forEach((dot, j) => {
         expect(Math.abs(dot - (i === j ? 1 : 0))).toBeLessThan(1e-14 * k + 1e-14);
@@ -39,6 +39,7 @@ describe("an orthonormal basis", () => {
   });
 
   it("depends on the seed alone", async () => {
+    expect(await orthonormalBasis(150, { threads: 3 })).toEqual(await orthonormalBasis(150, { threads: 1 }));
     expect(await orthonormalBasis(8, { randomSeed: 1 })).toEqual(
       await orthonormalBasis(8, { randomSeed: 1 }),
     );
