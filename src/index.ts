@@ -30,7 +30,6 @@ export {
 } from "./analysis/memorization.js";
 export { type Neighbours, nearest } from "./analysis/nearest.js";
 export { type NearestInputs, nearestInputs } from "./analysis/nearestInput.js";
-export type { MeasureNote } from "./analysis/note.js";
 export { matchingPursuit, type PursuitOptions } from "./analysis/omp.js";
 export {
   type OodInput,
@@ -79,6 +78,7 @@ export {
   type Spectra,
   spectra,
 } from "./dynamics/jacobian.js";
+export type { MeasureNote } from "./dynamics/note.js";
 export type { AttractorOptions, AttractorProgress } from "./dynamics/options.js";
 export { data, latents, matched, noise, type PointSource, parsePoints } from "./dynamics/points.js";
 export {

@@ -1,6 +1,7 @@
 /** Two sets of attractors compared: where they lie, and how they divide the same points. */
+
+import type { MeasureNote } from "../dynamics/note.js";
 import type { BasinAgreement } from "./basins.js";
-import type { MeasureNote } from "./note.js";
 
 /** One set of a finished run. */
 export interface ComparedSet {

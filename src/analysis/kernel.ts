@@ -1,5 +1,6 @@
 /** What all measures over the addon's kernels share: options of a call, checks of rows, errors. */
 import { availableParallelism } from "node:os";
+import type { AttractorProgress } from "../dynamics/options.js";
 import type { CallOptions } from "../engines/engine.js";
 import { run } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
@@ -8,6 +9,12 @@ import type { NativeJob, Progress } from "../native.js";
 
 /** How a measure is computed; everything is optional, threads are as many as the machine runs at once. */
 export type MeasureOptions = Partial<CallOptions>;
+
+/** Of a measure that takes several steps: its progress says which one is at hand. */
+export interface StagedOptions extends Omit<MeasureOptions, "onProgress"> {
+  /** Called at most 10 times a second. */
+  readonly onProgress?: (progress: AttractorProgress) => void;
+}
 
 /** Every field of a call, with its default filled in. Throws InputError where threads is not 1 … 1024. */
 export function callOf({

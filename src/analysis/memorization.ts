@@ -1,10 +1,11 @@
 /** How close decoded attractors are to training inputs, beside what closeness means without any memory. */
+import type { MeasureNote } from "../dynamics/note.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
-import { checkWidths, type MeasureOptions } from "./kernel.js";
+import { checkWidths, type MeasureOptions, type StagedOptions } from "./kernel.js";
 import { nearest } from "./nearest.js";
-import type { MeasureNote } from "./note.js";
 import { type Spread, spreadOf } from "./statistics.js";
 
 /** `max`: cosine to the closest training input. `min`: to the farthest, as the paper prints it. */
@@ -69,18 +70,20 @@ export interface MemorizationRecord {
  */
 export async function memorization(
   { decoded, training, heldOut = null, decodedInitial = null }: MemorizationInput,
-  { rule = "max", ...call }: MeasureOptions & { readonly rule?: MemorizationRule } = {},
+  { rule = "max", onProgress, ...options }: StagedOptions & { readonly rule?: MemorizationRule } = {},
 ): Promise<Memorization> {
   if (!MEMORIZATION_RULES.includes(rule)) {
     throw new InputError(`rule is ${JSON.stringify(rule)}, expected one of ${MEMORIZATION_RULES.join(", ")}`);
   }
   if (training.rows === 0) throw new InputError("memorization: there are no training inputs");
-  const of = (rows: Matrix) => coefficients(rows, training, rule, call);
+  const progress = phaseProgress(onProgress);
+  const of = (set: string, rows: Matrix) =>
+    coefficients(rows, training, rule, { ...options, onProgress: progress("compare", set) });
   return {
     rule,
-    attractors: await of(decoded),
-    heldOut: heldOut === null ? null : await of(heldOut),
-    initial: decodedInitial === null ? null : await of(decodedInitial),
+    attractors: await of("attractors", decoded),
+    heldOut: heldOut === null ? null : await of("held-out inputs", heldOut),
+    initial: decodedInitial === null ? null : await of("initial points", decodedInitial),
   };
 }
 

@@ -1,11 +1,12 @@
 /** Scores that tell out-of-distribution inputs from in-distribution ones, each with its detection rates. */
+import type { MeasureNote } from "../dynamics/note.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import type { NativeEngine } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
-import { callOf, checkWidths, type MeasureOptions } from "./kernel.js";
+import { callOf, checkFinite, checkRows, checkWidths, type StagedOptions } from "./kernel.js";
 import { type KnnRule, knnScore } from "./knn.js";
 import { mahalanobis } from "./mahalanobis.js";
-import type { MeasureNote } from "./note.js";
 import { squaredDistance } from "./prototypes.js";
 import { type Detection, detection } from "./roc.js";
 import type { Spread } from "./statistics.js";
@@ -32,7 +33,7 @@ export interface OodInput {
   readonly ood: Readonly<Record<string, OodSet>>;
 }
 
-export interface OodOptions extends MeasureOptions {
+export interface OodOptions extends StagedOptions {
   /** Applications of f in a trajectory, at least 0: it has one point more. Default 100. */
   readonly steps?: number;
   /** K of the KNN score. Default 2000; all training latents where there are fewer. */
@@ -92,7 +93,14 @@ export interface OodRecord {
 export async function oodScores(
   engine: NativeEngine,
   { train, attractors, id, ood }: OodInput,
-  { steps = 100, neighbours = 2000, knnRule = "mean", normalise = false, ...options }: OodOptions = {},
+  {
+    steps = 100,
+    neighbours = 2000,
+    knnRule = "mean",
+    normalise = false,
+    onProgress,
+    ...options
+  }: OodOptions = {},
 ): Promise<OodScores> {
   const names = Object.keys(ood);
   if (names.length === 0) throw new InputError("ood: there is no OOD set, expected at least one");
@@ -102,10 +110,13 @@ export async function oodScores(
   if (attractors.rows === 0) {
     throw new InputError("ood: there is no attractor for trajectories to come near to");
   }
+  checkRows("ood: the training latents", train);
+  checkFinite("ood: the training latents", train);
   const sets: [string, OodSet][] = [["id", id], ...Object.entries(ood)];
   for (const [name, { latents }] of sets) {
     checkWidths(`ood: ${name}`, latents, train);
-    if (latents.rows === 0) throw new InputError(`ood: set "${name}" is empty, expected at least one input`);
+    checkRows(`ood: set "${name}"`, latents);
+    checkFinite(`ood: set "${name}"`, latents);
     if (name !== "id" && sameRows(latents, id.latents)) {
       throw new InputError(
         `ood: set "${name}" holds the very inputs of ID: nothing can tell them apart, expected another set`,
@@ -113,18 +124,27 @@ export async function oodScores(
     }
   }
   const call = callOf(options);
+  const progress = phaseProgress(onProgress);
+  const everySet = sets.map(([name]) => name).join(", ");
   const notes: MeasureNote[] = [];
   // All sets at once: what is made of the training latents is made once.
   const all = stacked(sets.map(([, { latents }]) => latents));
   const path = await engine.walk(all, attractors, {
     ...call,
+    onProgress: progress("walk", everySet),
     steps,
     storeSteps: new Int32Array(0),
     curveRows: new Int32Array(0),
   });
   if (path.aborted) throw new AbortedError("ood: aborted", undefined, { cause: call.signal?.reason });
-  const knn = await knnScore(train, all, { neighbours, rule: knnRule, normalise, ...call });
-  const distance = await mahalanobis(train, all, call);
+  const knn = await knnScore(train, all, {
+    neighbours,
+    rule: knnRule,
+    normalise,
+    ...call,
+    onProgress: progress("neighbours", everySet),
+  });
+  const distance = await mahalanobis(train, all, { ...call, onProgress: progress("mahalanobis", everySet) });
   const scores: Record<string, Partial<Record<ScoreName, Float64Array>>> = {};
   let first = 0;
   for (const [name, { inputs, latents }] of sets) {
@@ -135,7 +155,12 @@ export async function oodScores(
       mahalanobis: distance.score.slice(first, end),
       ...(inputs === null
         ? {}
-        : { reconstruction: await reconstructionErrors(engine, inputs, latents, call) }),
+        : {
+            reconstruction: await reconstructionErrors(engine, inputs, latents, {
+              ...call,
+              onProgress: progress("decode", name),
+            }),
+          }),
     };
     first = end;
   }

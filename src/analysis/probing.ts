@@ -19,6 +19,7 @@ import {
   latents,
   noise,
 } from "../dynamics/points.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import { type RunRecord, type SetResult, STATUS } from "../dynamics/result.js";
 import type { CallOptions } from "../engines/engine.js";
 import { type NativeEngine, nativeEngine, run } from "../engines/native.js";
@@ -143,7 +144,7 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
   const call: CallOptions = { threads, signal };
   const started = performance.now();
   const engine = nativeEngine(model, compileOptions(iteration));
-  const progress = progressOf(iteration.onProgress, started);
+  const progress = phaseProgress(iteration.onProgress, started);
 
   const drawn: [string, InitialPoints][] = [];
   for (const [name, one] of Object.entries(sources)) {
@@ -153,9 +154,11 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
       call: { ...call, onProgress: progress("encode", name) },
       drawn: new Map(),
     });
-    if (points.initial.rows === 0)
-      throw new InputError(`data.${name} holds no rows, expected at least one signal`);
-    checkFinite(name, points.initial);
+    const where = "from" in one && typeof one.from === "string" ? one.from : `data.${name}`;
+    if (points.initial.rows === 0) {
+      throw new InputError(`${where}: holds no rows, expected at least one signal`);
+    }
+    checkFinite(where, points.initial);
     drawn.push([name, points]);
   }
   const found = await findAttractors(model, { ...iteration, from: { noise: source } });
@@ -190,7 +193,7 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
         basis,
         selections: pursuit.bySparsity,
         pictures: resolved.pictures,
-        decoder: decoderOf(model, engine, call),
+        decoder: decoderOf(model, engine, { ...call, onProgress: progress("decode", name) }),
         signal,
       }),
     );
@@ -290,11 +293,11 @@ async function capped(source: DataSource | LatentsSource, most: number): Promise
   return data(opened, { count: Math.min(most, opened.rows) });
 }
 
-function checkFinite(name: string, { data: values, columns }: Matrix): void {
+function checkFinite(where: string, { data: values, columns }: Matrix): void {
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
     throw new InputError(
-      `data.${name}: the latent of row ${Math.floor(bad / columns)} holds ${values[bad]}, expected finite numbers`,
+      `${where}: the latent of row ${Math.floor(bad / columns)} holds ${values[bad]}, expected finite numbers`,
     );
   }
 }
@@ -456,20 +459,4 @@ function summarize({ signals, reconstruction, bySparsity }: ProbeSet): ProbeSetS
     reconstruction,
     bySparsity: Object.fromEntries(bySparsity.map(({ sparsity, ...errors }) => [sparsity, errors])),
   };
-}
-
-/** What a job counts, as progress of the whole call. */
-function progressOf(onProgress: AttractorOptions["onProgress"], started: number) {
-  return (phase: "encode" | "pursue", set: string): CallOptions["onProgress"] =>
-    onProgress &&
-    (({ finished, total, seconds, evaluations }) =>
-      onProgress({
-        phase,
-        set,
-        finished,
-        total,
-        rowsPerSecond: seconds > 0 ? finished / seconds : 0,
-        mapEvaluations: phase === "encode" ? evaluations : 0,
-        seconds: (performance.now() - started) / 1000,
-      }));
 }

@@ -1,9 +1,10 @@
 /** How many directions a set of rows takes up. */
+
+import type { MeasureNote } from "../dynamics/note.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native } from "../native.js";
 import { callOf, checkFinite, checkRows, type MeasureOptions, runKernel } from "./kernel.js";
-import type { MeasureNote } from "./note.js";
 
 export interface Rank {
   /** Smallest number of singular values whose squares sum to at least 90 % of all; 0 where all are zero. */

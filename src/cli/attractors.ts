@@ -3,13 +3,12 @@ import { type Command, Option } from "commander";
 import { type AttractorOptions, CRITERIA, checkDevice, checkEngine, RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
-import { type FoundSet, findings } from "../report/findings.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
 import { addComputeOptions, addIterationOptions, MODEL_HELP } from "./modelOptions.js";
 import { progressLine } from "./progress.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags {
   from?: string[];
@@ -125,7 +124,7 @@ async function run(model: string, flags: Flags): Promise<void> {
 }
 
 function print(
-  { run: { record, sets }, folder }: Extraction,
+  { run: { record }, folder }: Extraction,
   { json, report }: { json: boolean; report: boolean },
 ): void {
   if (json) {
@@ -133,14 +132,9 @@ function print(
     if (folder !== null) process.stderr.write(`${JSON.stringify({ out: folder })}\n`);
     return;
   }
-  process.stdout.write(`${[formatRecord(record), ...formatFindings(sets)].join("\n")}\n`);
+  process.stdout.write(`${[formatRecord(record), ...noteLines(record.notes)].join("\n")}\n`);
   if (folder !== null) process.stdout.write(`run     ${folder}\n`);
   if (folder !== null && report) process.stdout.write(`report  ${join(folder, "report.html")}\n`);
-}
-
-/** What to know before taking the table for a result, a sentence or two a line. */
-export function formatFindings(sets: readonly (FoundSet & { readonly name: string })[]): string[] {
-  return sets.flatMap((set) => findings(set).map(({ kind, text }) => `${kind} (${set.name}): ${text}`));
 }
 
 /** The result as a short table. */

@@ -14,7 +14,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   from: string;
@@ -118,7 +118,7 @@ function parseExtent(text: string) {
 }
 
 /** The field in a few lines. */
-export function formatField({ model, field, summary, timing }: FieldRecord): string {
+export function formatField({ model, field, summary, notes, timing }: FieldRecord): string {
   const rows = field.attractors
     .slice(0, 20)
     .map(({ x, y, distance, share }, i) => [
@@ -142,6 +142,7 @@ export function formatField({ model, field, summary, timing }: FieldRecord): str
     ...(more > 0 ? [`and ${more} more`] : []),
     "",
     `${count(summary.grid.converged)} of ${count(summary.grid.points)} grid points converged`,
+    ...noteLines(notes),
     `${timing.seconds.toFixed(2)} s, ${count(timing.mapEvaluations)} applications of f`,
   ].join("\n");
 }

@@ -1,7 +1,10 @@
 /** How a kernel on plain matrices runs from the command line: one JSON object on stdout, tensors to a file. */
 import type { Command } from "commander";
+import { checkRows, checkWidths } from "../analysis/kernel.js";
+import { readMatrix } from "../data/matrixFile.js";
 import { checkOutputFile } from "../data/outputFile.js";
 import { type TensorsToWrite, writeSafetensors } from "../data/safetensors.js";
+import type { Matrix } from "../matrix.js";
 import type { Progress } from "../native.js";
 import { packageVersion } from "../version.js";
 import { number } from "./arguments.js";
@@ -10,6 +13,17 @@ import { progressLine } from "./progress.js";
 
 export const MATRIX_HELP =
   "Matrices are FILE.npy or FILE.safetensors#tensor (#tensor where the file holds several); rows are vectors.";
+
+/**
+ * Two matrices that have to be of one width. Throws InputError naming the files where they are not, or the first has
+ * no row.
+ */
+export async function readPair(first: string, second: string): Promise<readonly [Matrix, Matrix]> {
+  const [a, b] = [await readMatrix(first), await readMatrix(second)];
+  checkRows(first, a);
+  checkWidths(`${first} and ${second}`, a, b);
+  return [a, b];
+}
 
 export interface KernelFlags {
   threads?: number;

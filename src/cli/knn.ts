@@ -1,9 +1,14 @@
 import { type Command, Option } from "commander";
 import { KNN_RULES, type KnnRule, knnScore } from "../analysis/knn.js";
 import { spreadOf } from "../analysis/statistics.js";
-import { readMatrix } from "../data/matrixFile.js";
 import { given, number } from "./arguments.js";
-import { addKernelOptions, type KernelFlags, MATRIX_HELP, runKernelCommand } from "./kernelCommand.js";
+import {
+  addKernelOptions,
+  type KernelFlags,
+  MATRIX_HELP,
+  readPair,
+  runKernelCommand,
+} from "./kernelCommand.js";
 
 interface Flags extends KernelFlags {
   k?: number;
@@ -45,8 +50,7 @@ function run(
   { k, rule, normalise, ...flags }: Flags,
 ): Promise<void> {
   return runKernelCommand("knn", flags, async (call) => {
-    const reference = await readMatrix(referenceFile);
-    const queries = await readMatrix(queryFile);
+    const [reference, queries] = await readPair(referenceFile, queryFile);
     const options = { ...given({ neighbours: k, rule, normalise }), ...call };
     const { score, neighbours, wholeReference } = await knnScore(reference, queries, options);
     return {
@@ -59,7 +63,9 @@ function run(
       },
       tensors: { score: { shape: [score.length], data: Float32Array.from(score) } },
       ...(wholeReference
-        ? { note: `the reference holds ${reference.rows} rows, so K is ${neighbours}: the whole of it` }
+        ? {
+            note: `${referenceFile} holds ${reference.rows} ${reference.rows === 1 ? "row" : "rows"}, so K is ${neighbours}: the whole of it`,
+          }
         : {}),
     };
   });

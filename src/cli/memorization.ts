@@ -16,7 +16,7 @@ import {
   checkCompute,
   type OutputFlags,
 } from "./modelOptions.js";
-import { table } from "./table.js";
+import { noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   train: string;
@@ -86,6 +86,7 @@ async function run(source: string, flags: Flags): Promise<void> {
 /** The record as short tables and sentences. */
 export function formatMemorization({
   model,
+  options,
   coefficient,
   errors,
   notes,
@@ -105,10 +106,19 @@ export function formatMemorization({
   return [
     `${model.name}: k = ${model.latentDimension}`,
     "",
-    table(["cosine to training", "rows", "mean", "std", "median"], levels),
+    table(
+      [
+        `cosine to ${options.rule === "max" ? "closest" : "farthest"} training input`,
+        "rows",
+        "mean",
+        "std",
+        "median",
+      ],
+      levels,
+    ),
     ...(spreads.length > 0 ? ["", table(["error", "inputs", "mean", "std", "median"], spreads)] : []),
     "",
-    ...notes.map(({ kind, text }) => `${kind === "warning" ? "warning: " : "note: "}${text}`),
+    ...noteLines(notes),
     `${timing.seconds.toFixed(2)} s`,
   ].join("\n");
 }

@@ -1,9 +1,14 @@
 import type { Command } from "commander";
 import { matchingPursuit } from "../analysis/omp.js";
-import { readMatrix } from "../data/matrixFile.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { numbers } from "./arguments.js";
-import { addKernelOptions, type KernelFlags, MATRIX_HELP, runKernelCommand } from "./kernelCommand.js";
+import {
+  addKernelOptions,
+  type KernelFlags,
+  MATRIX_HELP,
+  readPair,
+  runKernelCommand,
+} from "./kernelCommand.js";
 
 interface Flags extends KernelFlags {
   sparsity: number[];
@@ -38,8 +43,7 @@ export function ompCommand(program: Command): void {
 
 function run(dictionaryFile: string, signalFile: string, { sparsity, ...flags }: Flags): Promise<void> {
   return runKernelCommand("omp", flags, async (call) => {
-    const dictionary = await readMatrix(dictionaryFile);
-    const signals = await readMatrix(signalFile);
+    const [dictionary, signals] = await readPair(dictionaryFile, signalFile);
     const selections = await matchingPursuit(dictionary, signals, { sparsities: sparsity, ...call });
     const tensors: Record<string, TensorToWrite> = {};
     for (const { sparsity: k, support, coefficients, residualNorm } of selections) {
@@ -50,7 +54,8 @@ function run(dictionaryFile: string, signalFile: string, { sparsity, ...flags }:
     const bySparsity = Object.fromEntries(
       selections.map(({ sparsity: k, meanSquaredError, earlyStops }) => [
         k,
-        { meanSquaredError, earlyStops },
+        // The mean over no signal is none.
+        { meanSquaredError: signals.rows === 0 ? null : meanSquaredError, earlyStops },
       ]),
     );
     return { result: { bySparsity }, tensors };

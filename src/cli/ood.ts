@@ -13,7 +13,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   train: string;
@@ -112,7 +112,7 @@ export function formatOod({ model, options, attractors, detection, notes, timing
     "",
     table(["set", "score", "AUROC", "FPR95", "FPR95, OOD positive"], rows),
     "",
-    ...notes.map(({ kind, text }) => `${kind === "warning" ? "warning: " : "note: "}${text}`),
+    ...noteLines(notes),
     `${timing.seconds.toFixed(2)} s`,
   ].join("\n");
 }

@@ -14,7 +14,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   data: string[];
@@ -111,7 +111,7 @@ function parseList(text: string): number[] {
 }
 
 /** The errors as a table for each set. */
-export function formatProbe({ model, dictionary, summary, timing }: ProbeRecord): string {
+export function formatProbe({ model, dictionary, summary, notes, timing }: ProbeRecord): string {
   const lines = [
     `${model.name}: k = ${model.latentDimension}, ${count(dictionary.points)} atoms (${count(dictionary.converged)} converged, ${count(dictionary.attractors)} attractors, ${count(dictionary.unusable)} unusable)`,
   ];
@@ -136,5 +136,5 @@ export function formatProbe({ model, dictionary, summary, timing }: ProbeRecord)
     const limit = reconstruction === null ? "" : `, the autoencoder itself ${error(reconstruction)}`;
     lines.push("", `${name}: ${count(signals)} signals, mean squared errors${limit}`, table(headings, rows));
   }
-  return [...lines, "", `${timing.seconds.toFixed(2)} s`].join("\n");
+  return [...lines, "", ...noteLines(notes), `${timing.seconds.toFixed(2)} s`].join("\n");
 }

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { checkRows } from "../analysis/kernel.js";
 import { type RankRecord, rank } from "../analysis/rank.js";
 import { readMatrix } from "../data/matrixFile.js";
 import { type RankRunOptions, runRank } from "../runs/rankRun.js";
@@ -7,7 +8,7 @@ import { given, number, refuseFor } from "./arguments.js";
 import { MATRIX_HELP, runKernelCommand } from "./kernelCommand.js";
 import { runMeasure } from "./measureCommand.js";
 import { addOutputOptions, type OutputFlags } from "./modelOptions.js";
-import { table } from "./table.js";
+import { noteLines, table } from "./table.js";
 
 interface Flags extends OutputFlags {
   centred?: boolean;
@@ -42,8 +43,8 @@ export function rankCommand(program: Command): void {
 
 async function run(source: string, { json, centred, report, ...flags }: Flags): Promise<void> {
   if (await isRun(source)) {
-    await runMeasure({ json, report }, async ({ signal }) => {
-      const options: RankRunOptions = { ...given({ ...flags, centred }), report, signal };
+    await runMeasure({ json, report }, async (call) => {
+      const options: RankRunOptions = { ...given({ ...flags, centred }), report, ...call };
       const { record, folder } = await runRank(source, options);
       return { record, text: formatRank(record), folder };
     });
@@ -51,7 +52,9 @@ async function run(source: string, { json, centred, report, ...flags }: Flags): 
   }
   refuseFor(source, { "--model": flags.model, "--out": flags.out, "--overwrite": flags.overwrite });
   await runKernelCommand("rank", given({ threads: flags.threads, json }), async (call) => {
-    const { rank90, spectrum } = await rank(await readMatrix(source), { ...given({ centred }), ...call });
+    const rows = await readMatrix(source);
+    checkRows(source, rows);
+    const { rank90, spectrum } = await rank(rows, { ...given({ centred }), ...call });
     return { result: { rank90, spectrum: Array.from(spectrum) } };
   });
 }
@@ -78,7 +81,7 @@ export function formatRank({
     table(["rank", "singular value", "squares so far"], rows),
     ...(spectrum.length > rows.length ? [`and ${spectrum.length - rows.length} more`] : []),
     "",
-    ...notes.map(({ kind, text }) => `${kind === "warning" ? "warning: " : "note: "}${text}`),
+    ...noteLines(notes),
     `${timing.seconds.toFixed(2)} s`,
   ].join("\n");
 }

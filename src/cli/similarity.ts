@@ -1,16 +1,14 @@
 import type { Command } from "commander";
 import type { ComparisonRecord, SetComparison } from "../analysis/comparison.js";
-import { checkRows } from "../analysis/kernel.js";
 import { similarity } from "../analysis/similarity.js";
-import { readMatrix } from "../data/matrixFile.js";
 import { InputError } from "../errors.js";
 import { type ComparisonRunOptions, flat, runComparison } from "../runs/comparisonRun.js";
 import { isRun } from "../runs/storedModel.js";
 import { given, number, refuseFor } from "./arguments.js";
-import { MATRIX_HELP, runKernelCommand } from "./kernelCommand.js";
+import { MATRIX_HELP, readPair, runKernelCommand } from "./kernelCommand.js";
 import { runMeasure } from "./measureCommand.js";
 import { addOutputOptions, type OutputFlags } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends OutputFlags {
   samePoints?: boolean;
@@ -56,8 +54,8 @@ async function run(first: string, second: string, { json, report, ...flags }: Fl
     );
   }
   if (runs[0]) {
-    await runMeasure({ json, report }, async ({ signal }) => {
-      const options: ComparisonRunOptions = { ...given(flags), report, signal };
+    await runMeasure({ json, report }, async (call) => {
+      const options: ComparisonRunOptions = { ...given(flags), report, ...call };
       const { record, folder } = await runComparison(first, second, options);
       return { record, text: formatComparison(record), folder };
     });
@@ -72,11 +70,9 @@ async function run(first: string, second: string, { json, report, ...flags }: Fl
     "--random-seed": randomSeed,
   });
   await runKernelCommand("similarity", given({ threads, json }), async (call) => {
-    const [a, b] = [await readMatrix(first), await readMatrix(second)];
-    checkRows(first, a);
-    checkRows(second, b);
+    const [a, b] = await readPair(first, second);
     const found = await similarity(a, b, call);
-    if (found === null) throw new InputError("similarity: a set is empty");
+    if (found === null) throw new InputError(`${second}: is empty, expected at least one row`);
     return { result: flat(found) };
   });
 }
@@ -116,5 +112,5 @@ function formatPair(
   } else if (basins !== null) {
     lines.push(`basins: none of the ${count(basins.points)} points reached an attractor in both runs`);
   }
-  return [...lines, ...notes.map(({ kind, text }) => `${kind}: ${text}`)];
+  return [...lines, ...noteLines(notes)];
 }

@@ -14,7 +14,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   from?: string[];
@@ -79,7 +79,7 @@ const LABELS = {
 } as const;
 
 /** A table for each set. */
-export function formatSpeed({ model, summary, timing }: SpeedRecord): string {
+export function formatSpeed({ model, summary, notes, timing }: SpeedRecord): string {
   const lines = [`${model.name}: k = ${model.latentDimension}`];
   const decimal = (value: number | null): string => (value === null ? "–" : value.toFixed(1));
   const correlation = (value: number | null): string => (value === null ? "–" : value.toFixed(3));
@@ -106,6 +106,10 @@ export function formatSpeed({ model, summary, timing }: SpeedRecord): string {
       ),
     );
   }
-  lines.push("", `${timing.seconds.toFixed(2)} s, ${count(timing.mapEvaluations)} applications of f`);
+  lines.push(
+    "",
+    ...noteLines(notes),
+    `${timing.seconds.toFixed(2)} s, ${count(timing.mapEvaluations)} applications of f`,
+  );
   return lines.join("\n");
 }

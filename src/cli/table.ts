@@ -1,3 +1,5 @@
+import type { MeasureNote } from "../dynamics/note.js";
+
 /** Plain columns: text to the left, numbers to the right. */
 export function table(headings: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = rows.map((row) => row.map((cell) => (typeof cell === "number" ? count(cell) : cell)));
@@ -14,6 +16,11 @@ export function table(headings: readonly string[], rows: readonly (readonly (str
 /** 12345.678 → "12,345.7"; whole numbers without a fraction. */
 export function count(value: number): string {
   return value.toLocaleString("en-US", { maximumFractionDigits: 1 });
+}
+
+/** What to know before taking the figures for a result, a sentence or two a line. */
+export function noteLines(notes: readonly MeasureNote[] = []): string[] {
+  return notes.map(({ kind, set, text }) => `${kind}${set === undefined ? "" : ` (${set})`}: ${text}`);
 }
 
 export function megabytes(bytes: number): string {

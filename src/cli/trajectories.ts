@@ -13,7 +13,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { count, table } from "./table.js";
+import { count, noteLines, table } from "./table.js";
 
 interface Flags extends ComputeFlags, OutputFlags {
   from?: string[];
@@ -90,7 +90,14 @@ function parseStore(text: string): TrajectoryOptions["store"] {
 }
 
 /** The sets as a table. */
-export function formatTrajectories({ model, device, options, summary, timing }: TrajectoryRecord): string {
+export function formatTrajectories({
+  model,
+  device,
+  options,
+  summary,
+  notes,
+  timing,
+}: TrajectoryRecord): string {
   const value = (number: number | null | undefined): string => number?.toPrecision(4) ?? "–";
   const rows = Object.entries(summary).map(([name, set]) => [
     name,
@@ -125,6 +132,7 @@ export function formatTrajectories({ model, device, options, summary, timing }: 
       rows,
     ),
     "",
+    ...noteLines(notes),
     `${timing.seconds.toFixed(2)} s, ${count(Math.round(timing.rowsPerSecond))} paths/s, ${count(timing.mapEvaluations)} applications of f`,
   ].join("\n");
 }

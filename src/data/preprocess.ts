@@ -110,7 +110,7 @@ function prepareVector(
 ): void {
   if (row.data.length !== out.length) {
     throw new InputError(
-      `${where} has shape ${row.shape.join("×")} (${row.data.length} elements), the model takes ${inputShape.join("×")} (${out.length})`,
+      `${where} has shape ${row.shape.join("×") || "[]"} (${row.data.length} elements), the model takes ${inputShape.join("×")} (${out.length})`,
     );
   }
   const factor = rescaleFactorFor(row, preprocessor, where);

@@ -13,6 +13,7 @@ import {
   resolveOptions,
 } from "./options.js";
 import { describeSource, type PointSource } from "./points.js";
+import { throttled } from "./progress.js";
 import {
   type AttractorRun,
   type RunRecord,
@@ -289,17 +290,4 @@ function evenly(n: number, count: number): Int32Array {
 
 function rate(finished: number, seconds: number): number {
   return seconds > 0 ? finished / seconds : 0;
-}
-
-/** Passes on at most 10 calls a second, over all phases and sets. */
-function throttled(
-  onProgress: ((progress: AttractorProgress) => void) | undefined,
-): (progress: AttractorProgress) => void {
-  let last = -Infinity;
-  return (progress) => {
-    const now = performance.now();
-    if (onProgress === undefined || now - last < 100) return;
-    last = now;
-    onProgress(progress);
-  };
 }

@@ -17,7 +17,22 @@ export const PRESETS = {
 } as const;
 
 export interface AttractorProgress {
-  readonly phase: "encode" | "iterate" | "deduplicate" | "pursue";
+  /**
+   * iterate to rest, or `walk` a fixed number of steps; `compare`: nearest neighbours of two sets; `neighbours`: the K
+   * nearest; `decompose`: singular values; `pursue`: matching pursuit.
+   */
+  readonly phase:
+    | "encode"
+    | "iterate"
+    | "deduplicate"
+    | "verify"
+    | "walk"
+    | "decode"
+    | "compare"
+    | "neighbours"
+    | "mahalanobis"
+    | "decompose"
+    | "pursue";
   /** The set at hand. */
   readonly set: string;
   /** Points of this phase that are done, of `total`; over all sets where the phase is "iterate". */

@@ -2,6 +2,7 @@
 import type { EngineInfo } from "../engines/engine.js";
 import type { Matrix } from "../matrix.js";
 import type { JacobianMethod } from "./jacobianProducts.js";
+import type { MeasureNote } from "./note.js";
 
 /** Codes stored on disk (DESIGN section 3). */
 export const STATUS = { converged: 0, maxIterations: 1, cycle: 2, diverged: 3, nonFinite: 4 } as const;
@@ -107,6 +108,8 @@ export interface RunRecord {
   similarity?: Record<string, { cosine: number | null; euclidean: number | null }>;
   timing: RunTiming;
   interrupted: boolean;
+  /** Sentences to know before taking the numbers for a result; there where a run was made from files (src/runs). */
+  notes?: MeasureNote[];
 }
 
 export interface AttractorRun {

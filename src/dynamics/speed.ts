@@ -75,11 +75,11 @@ const OBSERVED_STEPS = 10;
  */
 export async function convergenceSpeed(model: Autoencoder, options: SpeedOptions): Promise<Speed> {
   const started = performance.now();
-  const { threads, signal } = options;
+  const { threads, signal, onProgress } = options;
   let run: Awaited<ReturnType<typeof findAttractors>>;
   try {
     run = await findAttractors(model, { rule: "euclidean", ...options, traces: 2 ** 20 });
-    run = await verifyAttractors(model, run, { threads, signal });
+    run = await verifyAttractors(model, run, { threads, signal, onProgress });
   } catch (error) {
     if (error instanceof AbortedError) {
       throw new AbortedError(`${model.name}: aborted`, undefined, { cause: error.cause });

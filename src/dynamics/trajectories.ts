@@ -8,8 +8,9 @@ import type { TrajectoryCurve } from "../native.js";
 import { type Bands, bandsOf, endsOf, quantileOf } from "./bands.js";
 import { checkNames, show, wholeNumber } from "./check.js";
 import { drawPoints, type InitialPoints } from "./initial.js";
-import { type AttractorOptions, type AttractorProgress, resolveOptions } from "./options.js";
+import { type AttractorOptions, resolveOptions } from "./options.js";
 import { describeSource, type PointSource } from "./points.js";
+import { phaseProgress } from "./progress.js";
 import type { RunRecord } from "./result.js";
 
 type Shared = "from" | "threads" | "device" | "engine" | "layout" | "isa" | "signal" | "onProgress";
@@ -77,7 +78,7 @@ export interface TrajectorySet {
 
 /** Everything `--json` prints and trajectories.json holds. */
 export interface TrajectoryRecord
-  extends Pick<RunRecord, "model" | "options" | "device" | "versions" | "timing"> {
+  extends Pick<RunRecord, "model" | "options" | "device" | "versions" | "timing" | "notes"> {
   summary: Record<string, TrajectorySummary>;
 }
 
@@ -121,13 +122,14 @@ export async function trajectories(model: Autoencoder, options: TrajectoryOption
     ...(layout === "auto" ? {} : { layout }),
     ...(isa === "auto" ? {} : { isa }),
   });
+  const progress = phaseProgress(shared.onProgress, started);
   const aborted = (): AbortedError =>
     new AbortedError(`${model.name}: aborted`, undefined, { cause: signal?.reason });
 
   const drawn = new Map<PointSource, InitialPoints>();
   const points: [string, InitialPoints][] = [];
   for (const [name, source] of Object.entries(from)) {
-    const onProgress = progressOf(shared.onProgress, { phase: "encode", set: name, started });
+    const onProgress = progress("encode", name);
     points.push([
       name,
       await drawPoints(source, { model, engine, call: { threads, signal, onProgress }, drawn }),
@@ -138,7 +140,7 @@ export async function trajectories(model: Autoencoder, options: TrajectoryOption
   for (const [name, { initial }] of points) {
     if (signal?.aborted) throw aborted();
     const curveRows = evenly(initial.rows, resolved.curves);
-    const onProgress = progressOf(shared.onProgress, { phase: "iterate", set: name, started });
+    const onProgress = progress("walk", name);
     const walked = await walk(engine, initial, {
       attractors,
       steps,
@@ -317,24 +319,4 @@ function summarizeScore(finite: Float64Array): ScoreSummary {
 function evenly(n: number, count: number): Int32Array {
   const rows = Math.min(n, count);
   return Int32Array.from({ length: rows }, (_, i) => Math.floor((i * n) / rows));
-}
-
-/** What a job counts, as progress of the whole call. */
-function progressOf(
-  onProgress: AttractorOptions["onProgress"],
-  { phase, set, started }: Pick<AttractorProgress, "phase" | "set"> & { started: number },
-): CallOptions["onProgress"] {
-  return (
-    onProgress &&
-    (({ finished, total, evaluations, seconds }) =>
-      onProgress({
-        phase,
-        set,
-        finished,
-        total,
-        rowsPerSecond: seconds > 0 ? finished / seconds : 0,
-        mapEvaluations: evaluations,
-        seconds: (performance.now() - started) / 1000,
-      }))
-  );
 }

@@ -7,7 +7,8 @@ import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { oneOf } from "./check.js";
 import { DENSE_LIMIT, type JacobianOptions, spectra } from "./jacobian.js";
-import { CRITERIA } from "./options.js";
+import { type AttractorProgress, CRITERIA } from "./options.js";
+import { phaseProgress, throttled } from "./progress.js";
 import type { AttractorRun, SetResult, SetSummary, Verification } from "./result.js";
 
 export interface VerifyOptions extends JacobianOptions {
@@ -73,6 +74,11 @@ function stepOf(z: Float32Array, next: Float32Array): { step: number; square: nu
   return { step, square };
 }
 
+export interface VerifyRunOptions extends Omit<JacobianOptions, "onProgress"> {
+  /** Called at most 10 times a second. */
+  readonly onProgress?: (progress: AttractorProgress) => void;
+}
+
 /**
  * The run with every attractor of every set verified under the run's own tolerance and criterion: its sets gain
  * `verification`, their summaries `verified`. Throws as `verifyPoints`.
@@ -80,12 +86,22 @@ function stepOf(z: Float32Array, next: Float32Array): { step: number; square: nu
 export async function verifyAttractors(
   model: Autoencoder,
   run: AttractorRun,
-  options: JacobianOptions = {},
+  { onProgress, ...options }: VerifyRunOptions = {},
 ): Promise<AttractorRun> {
+  const progress = phaseProgress(onProgress && throttled(onProgress));
   const { tolerance, criterion } = run.record.options as Pick<VerifyOptions, "tolerance" | "criterion">;
   const sets: SetResult[] = [];
   for (const set of run.sets) {
-    const verification = await verifyPoints(model, set.attractors, { ...options, tolerance, criterion });
+    const report = progress("verify", set.name);
+    const begun = performance.now();
+    const verification = await verifyPoints(model, set.attractors, {
+      ...options,
+      tolerance,
+      criterion,
+      onProgress:
+        report &&
+        ((counted) => report({ ...counted, evaluations: 0, seconds: (performance.now() - begun) / 1000 })),
+    });
     const verified = verification.verified.reduce((sum, value) => sum + value, 0);
     sets.push({ ...set, verification, summary: { ...set.summary, verified } });
   }

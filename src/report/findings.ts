@@ -1,13 +1,10 @@
 /** What a reader must know before taking a set's figures for a result. */
+import { type MeasureNote, notesOn } from "../dynamics/note.js";
 import type { SetResult } from "../dynamics/result.js";
 import { count, countOf, quantity, share } from "./format.js";
 import { histogram } from "./series.js";
 
-export interface Finding {
-  /** warning: the figures look like a result and may be none. note: the figures are partial or need a word. */
-  readonly kind: "warning" | "note";
-  readonly text: string;
-}
+export type Finding = MeasureNote;
 
 /** Median iterations up to which a fall into a single attractor counts as immediate. */
 const HANDFUL = 12;
@@ -62,6 +59,11 @@ export function findings(set: FoundSet): Finding[] {
     });
   }
   return found;
+}
+
+/** The sentences on every set of a run, with the set's name. */
+export function findingsOfSets(sets: readonly (FoundSet & { readonly name: string })[]): Finding[] {
+  return sets.flatMap((set) => notesOn(set.name, findings(set)));
 }
 
 /** Why a set without converged points is not a set without attractors, by what most of its points did instead. */

@@ -7,18 +7,20 @@ import type {
   SetComparison,
   SimilarityValues,
 } from "../analysis/comparison.js";
-import { callOf, type MeasureOptions } from "../analysis/kernel.js";
-import { type MeasureNote, noteThat } from "../analysis/note.js";
+import { callOf, type MeasureOptions, type StagedOptions } from "../analysis/kernel.js";
 import { type Similarity, similarity } from "../analysis/similarity.js";
 import type { TensorToWrite } from "../data/safetensors.js";
+import { type MeasureNote, noteThat } from "../dynamics/note.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import { AbortedError, InputError } from "../errors.js";
+import { findings } from "../report/findings.js";
 import { packageVersion } from "../version.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { readRun, type StoredRun, type StoredSet } from "./run.js";
 import { splitRun } from "./storedModel.js";
 
-export interface ComparisonRunOptions extends MeasureOptions, BasinOptions {
+export interface ComparisonRunOptions extends StagedOptions, BasinOptions {
   /** The initial points are the same although the records do not show it. Default false. */
   readonly samePoints?: boolean;
   /** The folder; null writes nothing. Default `runs/A-B-similarity-DATE-TIME` below the current folder. */
@@ -60,7 +62,8 @@ export async function runComparison(
   } = options;
   const check = { overwrite, files: FILES };
   const start = performance.now();
-  const call = callOf(rest);
+  const call = callOf({ threads: rest.threads, signal: rest.signal });
+  const progress = phaseProgress(rest.onProgress, start);
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const pairs = pair(await read(first), await read(second));
   const name = `${basename(first)}-${basename(second)}-similarity`;
@@ -75,12 +78,23 @@ export async function runComparison(
     }
     const key = a.set.name === b.set.name ? a.set.name : `${a.set.name}~${b.set.name}`;
     const notes: MeasureNote[] = [];
-    const alike = await likeness(a, b, call, notes);
+    const alike = await likeness(a, b, { ...call, onProgress: progress("compare", key) }, notes);
     const same = samePoints || startAlike(a, b, notes);
     const basins = same ? basinAgreement(a.set.label, b.set.label, { randomSeed, permutations }) : null;
     if (basins !== null) {
       labels.set(`${key}.label_a`, { shape: [a.set.label.length], data: a.set.label });
       labels.set(`${key}.label_b`, { shape: [b.set.label.length], data: b.set.label });
+    }
+    for (const [letter, { run, set }] of [["A", a] as const, ["B", b] as const]) {
+      const found = findings({ ...set, summary: run.record.summary[set.name] });
+      notes.push(...found.map(({ kind, text }) => ({ kind, text: `${letter}: ${text}` })));
+    }
+    if (basins !== null && basins.compared > 0 && basins.basins[0] === 1 && basins.basins[1] === 1) {
+      notes.push(
+        noteThat(
+          "Neither run divides the compared points: with one basin each, agreement is 1 whatever they hold.",
+        ),
+      );
     }
     sets[key] = { first: describe(a), second: describe(b), similarity: alike, basins, notes };
   }

@@ -14,6 +14,7 @@ import { takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
 import type { AttractorPictures } from "../report/attractorReport.js";
+import { findingsOfSets } from "../report/findings.js";
 import { imageShape } from "../report/images.js";
 import { packageVersion } from "../version.js";
 import { checkRunFolder, writeRun } from "./run.js";
@@ -58,7 +59,8 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   if (folder !== null) await checkRunFolder(folder, { overwrite });
 
   const found = await withSimilarity(await wholeOrPartial(model, attractorOptions));
-  const run = await withVerification(model, found, verify, resolved);
+  const checked = await withVerification(model, found, verify, resolved);
+  const run = { ...checked, record: { ...checked.record, notes: findingsOfSets(checked.sets) } };
   if (folder !== null) {
     const page = report ? await reportOn(run, model, { threads: resolved.threads }) : null;
     await writeRun(folder, run, { overwrite, endpoints, report: page });
@@ -88,13 +90,13 @@ async function withVerification(
   model: Autoencoder,
   run: AttractorRun,
   verify: boolean | undefined,
-  { threads, signal }: Pick<AttractorOptions, "threads" | "signal">,
+  { threads, signal, onProgress }: Pick<AttractorOptions, "threads" | "signal" | "onProgress">,
 ): Promise<AttractorRun> {
   const attractors = run.sets.reduce((sum, set) => sum + set.attractors.rows, 0);
   const wanted = verify ?? verificationIsCheap(attractors, model.latentDimension);
   if (!wanted || run.record.interrupted) return run;
   try {
-    return await verifyAttractors(model, run, { threads, signal });
+    return await verifyAttractors(model, run, { threads, signal, onProgress });
   } catch (error) {
     if (!(error instanceof AbortedError)) throw error;
     return { ...run, record: { ...run.record, interrupted: true } };

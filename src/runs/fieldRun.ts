@@ -4,10 +4,11 @@ import { type Field, type FieldOptions, type PlaneChoice, vectorField } from "..
 import { InputError } from "../errors.js";
 import { takeRows } from "../matrix.js";
 import { loadAutoencoder } from "../models/load.js";
+import { fieldFindings, fieldReport } from "../report/fieldReport.js";
 import { packageVersion } from "../version.js";
-import { readSet } from "./attractorSource.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
+import { isRun, readChosenSet } from "./storedModel.js";
 
 export interface FieldRunOptions extends Omit<FieldOptions, "plane"> {
   /** As `vectorField` takes it, or a text as `readPlane` does. */
@@ -38,12 +39,12 @@ export async function runField(
   const folder = out === undefined ? defaultFolder(`${model.name}-field`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const choice = typeof plane === "string" ? await readPlane(plane, model.latentDimension) : plane;
-  const field = await vectorField(model, {
+  const found = await vectorField(model, {
     ...fieldOptions,
     ...(choice === undefined ? {} : { plane: choice }),
   });
+  const field = { ...found, record: { ...found.record, notes: fieldFindings(found) } };
   if (folder !== null) {
-    const { fieldReport } = await import("../report/fieldReport.js");
     const { fieldPicture } = await import("../report/fieldPicture.js");
     await writeMeasure(
       folder,
@@ -74,9 +75,10 @@ export async function readPlane(text: string, k: number): Promise<PlaneChoice> {
   const rows = [Number(parts[2]), Number(parts[3]), Number(parts[4])] as const;
   if (parts[1] === "attractors") return { attractors: rows };
   if (parts[1] === "points") return { initial: rows };
-  const set = await readSet(parts[1]);
-  if (set === null) throw new InputError(`plane is "${text}": there is no run folder ${parts[1]}`);
-  const { attractors } = set;
+  if (!(await isRun(parts[1]))) {
+    throw new InputError(`plane is "${text}": there is no run folder ${parts[1]}`);
+  }
+  const { attractors } = (await readChosenSet(parts[1])).set;
   if (attractors.columns !== k) {
     throw new InputError(
       `${parts[1]}: its attractors have ${attractors.columns} elements a row, the model's latents have ${k}`,

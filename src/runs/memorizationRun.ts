@@ -6,14 +6,14 @@ import {
   type MemorizationRule,
   memorization,
 } from "../analysis/memorization.js";
-import { type MeasureNote, noteThat } from "../analysis/note.js";
 import { type PrototypeErrors, prototypeErrors } from "../analysis/prototypes.js";
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import { drawPoints } from "../dynamics/initial.js";
-import type { AttractorOptions } from "../dynamics/options.js";
-import { latents, type PointSource, parsePoints } from "../dynamics/points.js";
+import { type MeasureNote, noteThat } from "../dynamics/note.js";
+import type { AttractorOptions, AttractorProgress } from "../dynamics/options.js";
+import { latents, type PointSource } from "../dynamics/points.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
 import type { CallOptions } from "../engines/engine.js";
 import type { NativeEngine } from "../engines/native.js";
@@ -24,6 +24,7 @@ import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
 import { largestFirst } from "../report/series.js";
 import { packageVersion } from "../version.js";
+import { dataSource, type EncodedInputs, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { engineFor, initialOf, isRun, modelOf, readChosenSet } from "./storedModel.js";
@@ -97,30 +98,44 @@ export async function runMemorization(
   if (folder !== null) await checkMeasureFolder(folder, check);
 
   const call = callOf({ threads: rest.threads, signal: rest.signal });
+  const progress = phaseProgress(rest.onProgress, start);
+  const during = (phase: AttractorProgress["phase"], set: string): CallOptions => ({
+    ...call,
+    onProgress: progress(phase, set),
+  });
   const engine = engineFor(model, rest);
   const notes: MeasureNote[] = [];
-  const known = await encoded(training, model, engine, call);
+  const known = await encodedInputs(training, model, engine, during("encode", "training inputs"));
   const found =
     stored === null
       ? await computed(model, from ?? latents(known.latents), attractorOptions(rest), notes)
-      : await restored(stored, model, engine, call, notes);
-  const unknown = heldOutSource === null ? null : await encoded(heldOutSource, model, engine, call);
-  const decoded = await decode(model, engine, found.attractors, call);
+      : await restored(stored, model, engine, during("encode", "initial points"), notes);
+  const unknown =
+    heldOutSource === null
+      ? null
+      : await encodedInputs(heldOutSource, model, engine, during("encode", "held-out inputs"));
+  const decoded = await decode(model, engine, found.attractors, during("decode", "attractors"));
   const measured = await memorization(
     {
       decoded,
       training: known.inputs,
       heldOut: unknown?.inputs ?? null,
-      decodedInitial: found.initial === null ? null : await decode(model, engine, found.initial, call),
+      decodedInitial:
+        found.initial === null
+          ? null
+          : await decode(model, engine, found.initial, during("decode", "initial points")),
     },
-    { rule, ...call },
+    { rule, threads: call.threads, signal: call.signal, onProgress: rest.onProgress },
   );
   const errors =
     found.attractors.rows === 0 || model.decoder === null
       ? null
       : {
-          training: await errorsOf(engine, known, found.attractors, call),
-          heldOut: unknown === null ? null : await errorsOf(engine, unknown, found.attractors, call),
+          training: await errorsOf(engine, known, found.attractors, during("compare", "training inputs")),
+          heldOut:
+            unknown === null
+              ? null
+              : await errorsOf(engine, unknown, found.attractors, during("compare", "held-out inputs")),
         };
   if (found.attractors.rows === 0)
     notes.push(noteThat("No point converged, so there is no attractor to measure."));
@@ -162,11 +177,6 @@ export async function runMemorization(
     await writeMeasure(folder, content, check);
   }
   return { result, folder };
-}
-
-/** "PATH[:N]" */
-function dataSource(spec: string): PointSource {
-  return parsePoints([`data:${spec}`]).data;
 }
 
 function attractorOptions(options: Omit<MemorizationRunOptions, "out" | "overwrite" | "report">) {
@@ -212,21 +222,6 @@ async function restored(
   };
 }
 
-interface Encoded {
-  readonly inputs: Matrix;
-  readonly latents: Matrix;
-}
-
-async function encoded(
-  source: PointSource,
-  model: Autoencoder,
-  engine: NativeEngine,
-  call: CallOptions,
-): Promise<Encoded> {
-  const drawn = await drawPoints(source, { model, engine, call, drawn: new Map() });
-  return { inputs: drawn.inputs ?? drawn.initial, latents: drawn.initial };
-}
-
 /** A square map's latents are its inputs. */
 async function decode(
   model: Autoencoder,
@@ -237,7 +232,12 @@ async function decode(
   return model.decoder === null ? latents : engine.decode(latents, call);
 }
 
-function errorsOf(engine: NativeEngine, { inputs, latents }: Encoded, attractors: Matrix, call: CallOptions) {
+function errorsOf(
+  engine: NativeEngine,
+  { inputs, latents }: EncodedInputs,
+  attractors: Matrix,
+  call: CallOptions,
+) {
   return prototypeErrors(engine, { inputs, latents, attractors }, call);
 }
 

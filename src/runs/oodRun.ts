@@ -1,16 +1,14 @@
 /** Out-of-distribution detection from a model's files to a folder with its page: what `latdyn ood` does. */
 import { callOf } from "../analysis/kernel.js";
 import type { KnnRule } from "../analysis/knn.js";
-import type { MeasureNote } from "../analysis/note.js";
 import { type OodRecord, type OodScores, type OodSet, oodScores, type ScoreName } from "../analysis/ood.js";
 import { spreadOf } from "../analysis/statistics.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import { drawPoints } from "../dynamics/initial.js";
+import type { MeasureNote } from "../dynamics/note.js";
 import type { AttractorOptions } from "../dynamics/options.js";
-import { isSetName, latents, type PointSource, parsePoints } from "../dynamics/points.js";
-import type { CallOptions } from "../engines/engine.js";
-import type { NativeEngine } from "../engines/native.js";
+import { type DataSource, isSetName, latents } from "../dynamics/points.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -18,6 +16,7 @@ import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
 import { packageVersion } from "../version.js";
 import { readAttractors } from "./attractorSource.js";
+import { dataSource, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { engineFor } from "./storedModel.js";
@@ -72,9 +71,12 @@ export async function runOod(
 
   const call = callOf({ threads: options.threads, signal: options.signal });
   const engine = engineFor(model, options);
+  const progress = phaseProgress(options.onProgress, start);
   const encoded = new Map<string, OodSet>();
   for (const [name, source] of Object.entries(sources)) {
-    encoded.set(name, await encode(source, model, engine, call));
+    const onProgress = progress("encode", name);
+    const { inputs, latents } = await encodedInputs(source, model, engine, { ...call, onProgress });
+    encoded.set(name, { inputs: model.decoder === null ? null : inputs, latents });
   }
   const setOf = (name: string): OodSet => {
     const set = encoded.get(name);
@@ -95,7 +97,15 @@ export async function runOod(
       id: setOf("id"),
       ood: Object.fromEntries(Object.keys(ood).map((name) => [name, setOf(name)])),
     },
-    { steps, neighbours, knnRule, normalise, ...call },
+    {
+      steps,
+      neighbours,
+      knnRule,
+      normalise,
+      threads: call.threads,
+      signal: call.signal,
+      onProgress: options.onProgress,
+    },
   );
   const record: OodRecord = {
     model: { name: model.name, path: model.path, hash: model.hash, latentDimension: model.latentDimension },
@@ -133,7 +143,7 @@ export async function runOod(
 }
 
 /** "train", "id" and the OOD sets by name. Throws InputError where a name cannot be one, or two specs are one. */
-function sourcesOf({ train, id, ood }: OodRunOptions): Record<string, PointSource> {
+function sourcesOf({ train, id, ood }: OodRunOptions): Record<string, DataSource> {
   const names = Object.keys(ood);
   if (names.length === 0) throw new InputError("ood: there is no OOD set, expected at least one NAME=DATA");
   for (const name of names) {
@@ -147,17 +157,7 @@ function sourcesOf({ train, id, ood }: OodRunOptions): Record<string, PointSourc
     }
   }
   const all: [string, string][] = [["train", train], ["id", id], ...Object.entries(ood)];
-  return Object.fromEntries(all.map(([name, spec]) => [name, parsePoints([`data:${spec}`]).data]));
-}
-
-async function encode(
-  source: PointSource,
-  model: Autoencoder,
-  engine: NativeEngine,
-  call: CallOptions,
-): Promise<OodSet> {
-  const drawn = await drawPoints(source, { model, engine, call, drawn: new Map() });
-  return { inputs: model.decoder === null ? null : drawn.inputs, latents: drawn.initial };
+  return Object.fromEntries(all.map(([name, spec]) => [name, dataSource(spec)]));
 }
 
 async function trainingAttractors(

@@ -34,10 +34,11 @@ export async function runProbe(
   await using model = await loadAutoencoder(path);
   const folder = out === undefined ? defaultFolder(`${model.name}-probe`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
-  const probed = await probe(model, probeOptions);
+  const found = await probe(model, probeOptions);
+  const { probeFindings, probeReport } = await import("../report/probeReport.js");
+  const probed = { ...found, record: { ...found.record, notes: probeFindings(found) } };
   if (folder !== null) {
     const shape = model.inputShape ?? model.latentShape;
-    const { probeReport } = await import("../report/probeReport.js");
     const page = report
       ? await probeReport({
           probe: probed,

@@ -1,7 +1,8 @@
 /** Rank of the decoded attractors of a finished run, in a folder with its page: what `latdyn rank RUN` does. */
-import { callOf, type MeasureOptions } from "../analysis/kernel.js";
-import type { MeasureNote } from "../analysis/note.js";
+import { callOf, type StagedOptions } from "../analysis/kernel.js";
 import { type RankRecord, rank } from "../analysis/rank.js";
+import type { MeasureNote } from "../dynamics/note.js";
+import { phaseProgress } from "../dynamics/progress.js";
 import { nativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import { findings } from "../report/findings.js";
@@ -10,7 +11,7 @@ import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { modelOf, readChosenSet } from "./storedModel.js";
 
-export interface RankRunOptions extends MeasureOptions {
+export interface RankRunOptions extends StagedOptions {
   /** Subtract the mean of the decoded attractors first. Default false, as in the paper. */
   readonly centred?: boolean;
   /** Where the run's model is now. Default: where it was. */
@@ -35,7 +36,8 @@ export async function runRank(
 ): Promise<{ record: RankRecord; folder: string | null }> {
   const check = { overwrite, files: FILES };
   const start = performance.now();
-  const call = callOf(options);
+  const call = callOf({ threads: options.threads, signal: options.signal });
+  const progress = phaseProgress(options.onProgress, start);
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const { run, set, folder: runFolder } = await readChosenSet(source);
   await using model = await modelOf(run, path);
@@ -45,8 +47,17 @@ export async function runRank(
     throw new InputError(`${source}: none of its points converged, so there is no attractor to decode`);
   }
   const decoded =
-    model.decoder === null ? set.attractors : await nativeEngine(model).decode(set.attractors, call);
-  const { rank90, spectrum } = await rank(decoded, { centred, ...call });
+    model.decoder === null
+      ? set.attractors
+      : await nativeEngine(model).decode(set.attractors, {
+          ...call,
+          onProgress: progress("decode", "attractors"),
+        });
+  const { rank90, spectrum } = await rank(decoded, {
+    centred,
+    ...call,
+    onProgress: progress("decompose", "decoded attractors"),
+  });
   const notes: MeasureNote[] = findings({ ...set, summary: run.record.summary[set.name] });
   const most = centred
     ? Math.min(decoded.rows - 1, decoded.columns)

@@ -1,5 +1,6 @@
 /** Convergence speed from a model's files to a folder with its page: what `latdyn speed` does. */
 import type { TensorToWrite } from "../data/safetensors.js";
+import { notesOn } from "../dynamics/note.js";
 import { convergenceSpeed, type Speed, type SpeedOptions } from "../dynamics/speed.js";
 import { loadAutoencoder } from "../models/load.js";
 import { packageVersion } from "../version.js";
@@ -33,9 +34,11 @@ export async function runSpeed(
   await using model = await loadAutoencoder(path);
   const folder = out === undefined ? defaultFolder(`${model.name}-speed`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
-  const speed = await convergenceSpeed(model, speedOptions);
+  const found = await convergenceSpeed(model, speedOptions);
+  const { speedFindings, speedReport } = await import("../report/speedReport.js");
+  const notes = found.sets.flatMap((set) => notesOn(set.set.name, speedFindings(set)));
+  const speed = { ...found, record: { ...found.record, notes } };
   if (folder !== null) {
-    const { speedReport } = await import("../report/speedReport.js");
     const page = report ? await speedReport(speed, packageVersion()) : null;
     await writeMeasure(
       folder,

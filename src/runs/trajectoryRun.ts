@@ -1,6 +1,7 @@
 /** Trajectories from a model's files to a folder with their page: what `latdyn trajectories` does. */
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
+import { notesOn } from "../dynamics/note.js";
 import {
   type TrajectoryOptions,
   type TrajectoryRun,
@@ -55,14 +56,17 @@ export async function runTrajectories(
   const attractors =
     typeof source === "string" ? await readAttractors(source, model.latentDimension) : source;
   const walked = await trajectories(model, { ...rest, ...(attractors === undefined ? {} : { attractors }) });
-  // The record says where they came from, not only how many there are.
-  const run: TrajectoryRun =
-    typeof source === "string"
-      ? {
-          ...walked,
-          record: { ...walked.record, options: { ...walked.record.options, attractorsFrom: source } },
-        }
-      : walked;
+  const { trajectoryFindings } = await import("../report/trajectoryReport.js");
+  // The record says where the attractors came from, not only how many there are.
+  const from = typeof source === "string" ? { attractorsFrom: source } : {};
+  const run: TrajectoryRun = {
+    ...walked,
+    record: {
+      ...walked.record,
+      options: { ...walked.record.options, ...from },
+      notes: walked.sets.flatMap((set) => notesOn(set.name, trajectoryFindings(set))),
+    },
+  };
   if (folder !== null) {
     const { threads } = run.record.device;
     await writeMeasure(

@@ -62,7 +62,7 @@ describe("oodScores", () => {
     await expect(score({ ood: { same: id } })).rejects.toThrow('set "same" holds the very inputs of ID');
     await expect(score({ ood: { same: set(rows(2, 1, 0)) } })).rejects.toThrow("the very inputs of ID");
     await expect(score({ ood: {} })).rejects.toThrow("there is no OOD set");
-    await expect(score({ ood: { none: set(rows(2)) } })).rejects.toThrow('set "none" is empty');
+    await expect(score({ ood: { none: set(rows(2)) } })).rejects.toThrow('set "none": is empty');
     await expect(score({ attractors: rows(2) })).rejects.toThrow("there is no attractor");
     await expect(score({ ood: { wide: set(rows(3, 1, 1, 1)) } })).rejects.toThrow(InputError);
     await expect(score({ train: rows(2, 1, 1) })).rejects.toThrow("needs at least 2 rows");

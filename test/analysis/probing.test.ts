@@ -151,7 +151,7 @@ describe("what probing refuses", () => {
   const codes = { codes: latents(random(3, 4)) };
   it.each<[string, ProbeOptions, RegExp]>([
     ["no data", { data: {} }, /data is empty/],
-    ["an empty set", { data: { none: latents(matrix(new Float32Array(0), 4)) } }, /data.none holds no rows/],
+    ["an empty set", { data: { none: latents(matrix(new Float32Array(0), 4)) } }, /data.none: holds no rows/],
     ["noise as data", { data: { n: noise(3) } } as unknown as ProbeOptions, /data.n is a source of noise/],
     ["a name that is none", { data: { "1": latents(random(3, 4)) } }, /called "1"/],
     ["more atoms a signal than k", { data: codes, sparsity: [5] }, /sparsity is 5.*k = 4/],

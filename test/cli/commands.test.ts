@@ -68,6 +68,7 @@ describe("attractors", () => {
       "summary",
       "timing",
       "interrupted",
+      "notes",
     ]);
     expect(Object.keys(record.summary.noise!)).toEqual([
       "points",

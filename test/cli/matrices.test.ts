@@ -83,7 +83,7 @@ it("knn scores queries, and says where K is larger than the reference", async ()
     cwd,
   });
   expect(code).toBe(0);
-  expect(stderr).toBe("latdyn: the reference holds 2 rows, so K is 2: the whole of it\n");
+  expect(stderr).toBe("latdyn: two.safetensors#a holds 2 rows, so K is 2: the whole of it\n");
   expect(JSON.parse(stdout)).toMatchObject({ k: 2, wholeReference: true });
 });
 
@@ -125,7 +125,7 @@ describe("bad input ends with 2 and one sentence", () => {
     ["an empty set", ["similarity", "a.npy", "none.npy"], "none.npy: is empty, expected at least one row"],
     ["a NaN", ["similarity", "nan.npy", "a.npy"], "nan.npy: row 0 holds NaN at column 1"],
     ["a matrix that is not there", ["dedup", "nothing.npy"], "nothing.npy: no such file"],
-    ["no reference rows", ["knn", "none.npy", "a.npy"], "the reference: is empty"],
+    ["no reference rows", ["knn", "none.npy", "a.npy"], "none.npy: is empty"],
     ["more atoms than there are", ["omp", "a.npy", "b.npy", "--sparsity", "5"], "sparsity is 5"],
     ["no sparsity", ["omp", "a.npy", "b.npy"], "required option '--sparsity <list>' not specified"],
     ["a sparsity that is no number", ["omp", "a.npy", "b.npy", "--sparsity", "1,x"], "expected a number"],

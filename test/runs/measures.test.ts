@@ -47,7 +47,7 @@ describe("attractors from elsewhere", () => {
     [
       "several sets and no name",
       () => readAttractors(twoSets, 16),
-      /holds 2 sets; pick one with ".*#NAME" \(a, b\)/,
+      /holds 2 sets of points; pick one with ".*#NAME" \(a, b\)/,
     ],
     [
       "a set that is not there",
