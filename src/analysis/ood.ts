@@ -1,5 +1,5 @@
 /** Scores that tell out-of-distribution inputs from in-distribution ones, each with its detection rates. */
-import type { MeasureNote } from "../dynamics/note.js";
+import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import type { NativeEngine } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
@@ -165,6 +165,13 @@ export async function oodScores(
     first = end;
   }
   const used = knn.neighbours;
+  if (attractors.rows === 1) {
+    notes.push(
+      noteThat(
+        "There is one attractor: the trajectory score is the mean distance of a path to that single point.",
+      ),
+    );
+  }
   const nonFinitePaths = path.score.filter(Number.isNaN).length;
   if (used < neighbours) {
     notes.push({

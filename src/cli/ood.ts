@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { KNN_RULES, type KnnRule } from "../analysis/knn.js";
 import { type OodRecord, SCORES } from "../analysis/ood.js";
 import { InputError } from "../errors.js";
+import { countOf } from "../report/format.js";
 import { type OodRunOptions, runOod } from "../runs/oodRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -108,7 +109,7 @@ export function formatOod({ model, options, attractors, detection, notes, timing
     }),
   );
   return [
-    `${model.name}: k = ${model.latentDimension}, ${count(attractors)} attractors, paths of ${count(options.steps)} steps, K = ${count(options.neighbours)}`,
+    `${model.name}: k = ${model.latentDimension}, ${countOf(attractors, "attractor")}, paths of ${count(options.steps)} steps, K = ${count(options.neighbours)}`,
     "",
     table(["set", "score", "AUROC", "FPR95", "FPR95, OOD positive"], rows),
     "",

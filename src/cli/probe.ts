@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { ProbeRecord } from "../analysis/probing.js";
 import { type DataSource, type LatentsSource, parsePoints } from "../dynamics/points.js";
 import { InputError } from "../errors.js";
+import { countOf } from "../report/format.js";
 import { type ProbeRunOptions, runProbe } from "../runs/probeRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -113,7 +114,7 @@ function parseList(text: string): number[] {
 /** The errors as a table for each set. */
 export function formatProbe({ model, dictionary, summary, notes, timing }: ProbeRecord): string {
   const lines = [
-    `${model.name}: k = ${model.latentDimension}, ${count(dictionary.points)} atoms (${count(dictionary.converged)} converged, ${count(dictionary.attractors)} attractors, ${count(dictionary.unusable)} unusable)`,
+    `${model.name}: k = ${model.latentDimension}, ${countOf(dictionary.points, "atom")} (${count(dictionary.converged)} converged, ${countOf(dictionary.attractors, "attractor")}, ${count(dictionary.unusable)} unusable)`,
   ];
   const error = (value: number | null): string => (value === null ? "–" : value.toPrecision(4));
   for (const [name, { signals, reconstruction, bySparsity }] of Object.entries(summary)) {

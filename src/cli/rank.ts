@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { checkRows } from "../analysis/kernel.js";
 import { type RankRecord, rank } from "../analysis/rank.js";
 import { readMatrix } from "../data/matrixFile.js";
+import { countOf } from "../report/format.js";
 import { type RankRunOptions, runRank } from "../runs/rankRun.js";
 import { isRun } from "../runs/storedModel.js";
 import { given, number, refuseFor } from "./arguments.js";
@@ -76,7 +77,7 @@ export function formatRank({
     return [i + 1, value.toPrecision(5), total > 0 ? `${((100 * sum) / total).toFixed(2)} %` : "–"];
   });
   return [
-    `${model.name}: ${attractors} decoded attractors${centred ? ", less their mean" : ""}, rank ${rank90}`,
+    `${model.name}: ${countOf(attractors, "decoded attractor")}${centred ? ", less their mean" : ""}, rank ${rank90}`,
     "",
     table(["rank", "singular value", "squares so far"], rows),
     ...(spectrum.length > rows.length ? [`and ${spectrum.length - rows.length} more`] : []),

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { ComparisonRecord, SetComparison } from "../analysis/comparison.js";
 import { similarity } from "../analysis/similarity.js";
 import { InputError } from "../errors.js";
+import { countOf } from "../report/format.js";
 import { type ComparisonRunOptions, flat, runComparison } from "../runs/comparisonRun.js";
 import { isRun } from "../runs/storedModel.js";
 import { given, number, refuseFor } from "./arguments.js";
@@ -90,7 +91,7 @@ function formatPair(
   { first, second, similarity: alike, basins, notes }: SetComparison,
 ): string[] {
   const lines = [
-    `${name}: ${count(first.attractors)} attractors of ${first.run} (A), ${count(second.attractors)} of ${second.run} (B)`,
+    `${name}: ${countOf(first.attractors, "attractor")} of ${first.run} (A), ${count(second.attractors)} of ${second.run} (B)`,
   ];
   if (alike !== null) {
     const digits = (values: number[]) => values.map((value) => value.toPrecision(5));

@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import { RATES, type SpeedRecord } from "../dynamics/speed.js";
+import { countOf } from "../report/format.js";
 import { runSpeed, type SpeedRunOptions } from "../runs/speedRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -99,7 +100,7 @@ export function formatSpeed({ model, summary, notes, timing }: SpeedRecord): str
     });
     lines.push(
       "",
-      `${name}: ${count(set.converged)} of ${count(set.points)} points converged, ${count(set.attractors)} attractors`,
+      `${name}: ${count(set.converged)} of ${count(set.points)} points converged, ${countOf(set.attractors, "attractor")}`,
       table(
         ["rate", "points", "rate ≥ 1", "unknown", "mean predicted", "mean true", "Pearson", "Spearman"],
         rows,

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { parsePoints } from "../dynamics/points.js";
 import type { TrajectoryOptions, TrajectoryRecord } from "../dynamics/trajectories.js";
 import { InputError } from "../errors.js";
+import { countOf } from "../report/format.js";
 import { runTrajectories } from "../runs/trajectoryRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -112,7 +113,7 @@ export function formatTrajectories({
   ]);
   const scored =
     typeof options.attractors === "number"
-      ? `scored against ${count(options.attractors)} attractors`
+      ? `scored against ${countOf(options.attractors, "attractor")}`
       : "not scored";
   return [
     `${model.name}: k = ${model.latentDimension}, ${count(Number(options.steps))} steps, ${scored}; ${device.kind} ${device.isa}, ${device.threads} threads`,

@@ -2,7 +2,7 @@
 import type { BasinAgreement } from "../analysis/basins.js";
 import type { ComparisonRecord, SetComparison, SimilarityValues } from "../analysis/comparison.js";
 import { count, countOf, duration, quantity } from "./format.js";
-import { EMPTY, facts, type Html, html, notice, page, section, table } from "./page.js";
+import { EMPTY, facts, type Html, html, noticeOf, page, section, table } from "./page.js";
 import { colour } from "./palette.js";
 
 /** The report as one HTML document: no script, no request. `version` is this package's. */
@@ -31,7 +31,7 @@ function pairBody({ first, second, similarity, basins, notes }: SetComparison): 
     count(points),
     count(attractors),
   ];
-  return html`${notes.map(({ kind, text }) => notice(kind, text))}
+  return html`${notes.map(noticeOf)}
 ${table(
   "The two sets",
   [

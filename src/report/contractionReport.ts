@@ -2,7 +2,7 @@
 import type { Contraction, Distribution } from "../analysis/contraction.js";
 import { renderChart } from "./charts.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
-import { distributionChart, type Group, groupKey } from "./measureCharts.js";
+import { type DistributionOptions, distributionChart, type Group, groupKey } from "./measureCharts.js";
 import { EMPTY, facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
 
 /** The report as one HTML document: no script, no request. `version` is this package's. */
@@ -50,7 +50,9 @@ async function initialisationBody({ initialisation, record }: Contraction): Prom
   return html`<div class="grid">${await histogramFigure(groups, {
     title: "σ of the output over σ of the input",
     axis: "log₁₀ of σ out / σ in",
-    caption: `${countOf(Number(given.inputs), "input")} from N(0, I) went through the ${part} with ${countOf(Number(given.seeds), "random initialisation")} of each scheme. σ² is the variance over the inputs, averaged over the coordinates. Below 1 (0 on the axis) the differences between inputs shrink.`,
+    rule: 0,
+    bins: 40,
+    caption: `${countOf(Number(given.inputs), "input")} from N(0, I) went through the ${part} with ${countOf(Number(given.seeds), "random initialisation")} of each scheme. σ² is the variance over the inputs, averaged over the coordinates. Below 1 (0 on the axis) the differences between inputs shrink, and what f makes of them lies close together.`,
   })}</div>
 ${distributionTable(
   "σ out / σ in by scheme",
@@ -83,7 +85,12 @@ async function localBody(
   ] as const) {
     const groups = local.map((set) => ({ name: set.name, values: finite(set[key]) }));
     figures.push(
-      await histogramFigure(groups, { title: `Distribution of the ${name}`, axis: name, caption: meaning }),
+      await histogramFigure(groups, {
+        title: `Distribution of the ${name}`,
+        axis: name,
+        rule: 1,
+        caption: `${meaning} The dashed rule is 1.`,
+      }),
     );
   }
   return html`${
@@ -97,21 +104,31 @@ async function localBody(
 <div class="grid">${figures}</div>
 ${distributionTable(
   "Spectral norm of the Jacobian by set of points",
-  "points",
+  "spectral norm",
   local.map(({ name }) => [name, summary[name].spectralNorm] as const),
+)}
+${distributionTable(
+  "Spectral radius of the Jacobian by set of points",
+  "spectral radius",
+  local.map(({ name }) => [name, summary[name].spectralRadius] as const),
 )}`;
 }
 
 async function histogramFigure(
   groups: readonly Group[],
-  { title, axis, caption }: { title: string; axis: string; caption: string },
+  {
+    title,
+    axis,
+    caption,
+    ...chart
+  }: { title: string; axis: string; caption: string } & Pick<DistributionOptions, "rule" | "bins">,
 ): Promise<Html> {
   const drawn = groups.filter(({ values }) => values.length > 0);
   if (drawn.length === 0) return figure({ title, body: html`<p>No value is finite.</p>`, caption });
   const words = `${title}: ${drawn.map(({ name, values }) => `${name} with ${countOf(values.length, "value")}`).join(", ")}.`;
   return figure({
     title,
-    body: html`${groupKey(drawn.map(({ name }) => name))}${trusted(await renderChart(distributionChart(drawn, { title: axis }), words))}`,
+    body: html`${groupKey(drawn.map(({ name }) => name))}${trusted(await renderChart(distributionChart(drawn, { title: axis, ...chart }), words))}`,
     caption,
   });
 }

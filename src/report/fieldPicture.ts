@@ -105,7 +105,8 @@ ${markers(field, frame, ranks)}
 function schemes(): string {
   const variables = (scheme: "light" | "dark"): string =>
     LEVELS.map((level, i) => `--field-${i}:${level[scheme]}`).join(";");
-  return `:root{${variables("light")}}@media screen and (prefers-color-scheme:dark){:root{${variables("dark")}}}`;
+  // A narrow window shrinks the picture to half: its numbers should still be read.
+  return `@media (max-width:600px){.axes{font-size:15px}}:root{${variables("light")}}@media screen and (prefers-color-scheme:dark){:root{${variables("dark")}}}`;
 }
 
 interface Frame {
@@ -223,7 +224,7 @@ function axes({ extent: [left, right, bottom, top], through }: Field, { plot, to
       `<path d="M${short(plot.x)} ${short(toY(value))}h-4" style="stroke:${colour("line")}"/>${text(plot.x - 7, toY(value) + 3.5, "end", quantity(value))}`,
   );
   return `<rect x="${short(plot.x)}" y="${short(plot.y)}" width="${short(plot.width)}" height="${short(plot.height)}" fill="none" style="stroke:${colour("line")}"/>
-<g font-size="10.5" style="fill:${ink}">${below.join("")}${beside.join("")}${text(plot.x + plot.width, foot + 29, "end", `${unitX} →`)}${text(plot.x - 7, plot.y + 9, "end", `${unitY} ↑`)}</g>`;
+<g class="axes" font-size="10.5" style="fill:${ink}">${below.join("")}${beside.join("")}${text(plot.x + plot.width, foot + 31, "end", `${unitX} →`)}${text(plot.x - 7, plot.y + 9, "end", `${unitY} ↑`)}</g>`;
 }
 
 /** At most about six round numbers within [low, high], leaving its upper end to the axis' name. */

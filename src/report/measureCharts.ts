@@ -37,13 +37,22 @@ export interface DistributionOptions {
   readonly title: string;
   /** Ends of the axis; from the values where not given. */
   readonly domain?: readonly [number, number];
+  /** Default: as many as the smallest group can fill, 16 … 40. */
   readonly bins?: number;
+  /** Where a dashed rule stands, if the axis reaches so far. */
+  readonly rule?: number;
+}
+
+/** Twice the square root of the number of values, within bounds: a few values in many bins are a comb. */
+function binsFor(groups: readonly Group[]): number {
+  const least = Math.min(...groups.map(({ values }) => values.length).filter((length) => length > 0));
+  return Math.max(16, Math.min(40, Math.ceil(2 * Math.sqrt(least))));
 }
 
 /** Which share of each group falls where: one outline a group over common bins. At least one value in all. */
 export function distributionChart(
   groups: readonly Group[],
-  { title, domain, bins = 40 }: DistributionOptions,
+  { title, domain, bins = binsFor(groups), rule }: DistributionOptions,
 ): TopLevelSpec {
   const [low, high] = domain ?? extentOf(groups.map(({ values }) => values));
   const width = (high - low) / bins;
@@ -87,6 +96,13 @@ export function distributionChart(
       encoding,
     });
   });
+  if (rule !== undefined && rule >= low && rule <= high) {
+    layer.push({
+      data: { values: [{ at: rule }] },
+      mark: { type: "rule", stroke: colour("ink"), strokeDash: [4, 3] },
+      encoding: { x: { field: "at", ...x } },
+    });
+  }
   return { ...FRAME, layer };
 }
 

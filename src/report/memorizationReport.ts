@@ -6,7 +6,7 @@ import { type CardPictures, pairedCards } from "./attractorCards.js";
 import { renderChart } from "./charts.js";
 import { count, countOf, duration, quantity } from "./format.js";
 import { distributionChart, groupKey } from "./measureCharts.js";
-import { EMPTY, facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
+import { EMPTY, facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
 
 export interface MemorizationReportInput {
   readonly record: MemorizationRecord;
@@ -30,7 +30,7 @@ export async function memorizationReport(input: MemorizationReportInput): Promis
 <h1>${title}</h1>
 <p class="lead">The memorization coefficient of an attractor is the cosine of its decoded image to the ${record.options.rule === "max" ? "closest" : "farthest"} training input. By itself it says little: inputs that were never seen have a ${record.options.rule === "max" ? "closest" : "farthest"} training input too, and so has whatever the decoder draws. Those two levels stand beside it.</p>
 </header>
-${record.notes.map(({ kind, text }) => notice(kind, text))}
+${record.notes.map(noticeOf)}
 ${factsOf(record, version)}
 ${section("coefficients", "Coefficients", await coefficients(input))}
 ${section("errors", "Prototype and coverage errors", errors(record))}
@@ -47,9 +47,9 @@ function factsOf({ model, run, options, timing }: MemorizationRecord, version: s
     ],
     ["Latent", html`<var>k</var> = ${model.latentDimension}`],
     ["Attractors of", run === null ? "this computation" : `${run.folder}, set ${run.set}`],
-    ["Training inputs", options.train],
-    ["Held-out inputs", options.heldOut ?? "none"],
-    ["Rule", options.rule],
+    ["Training inputs", options.train, "line"],
+    ["Held-out inputs", options.heldOut ?? "none", "line"],
+    ["Rule", options.rule === "max" ? "closest training input" : "farthest training input"],
     ["Time", duration(timing.seconds)],
     ["Version", version],
   ]);

@@ -4,7 +4,7 @@ import { rocCurve } from "../analysis/roc.js";
 import { renderChart } from "./charts.js";
 import { count, duration, share } from "./format.js";
 import { distributionChart, groupKey, rocChart } from "./measureCharts.js";
-import { facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
+import { facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
 
 export interface OodReportInput {
   readonly record: OodRecord;
@@ -13,14 +13,29 @@ export interface OodReportInput {
   readonly version: string;
 }
 
-const NAMES: Record<ScoreName, { label: string; axis: string }> = {
+const NAMES: Record<ScoreName, { label: string; axis: string; meaning: string }> = {
   trajectory: {
     label: "trajectory (attractors)",
     axis: "mean distance of the path to the nearest attractor",
+    meaning:
+      "From the code of an input f is applied over and over; the score is the mean distance of that path to the nearest attractor.",
   },
-  knn: { label: "KNN", axis: "distance to the nearest training latents" },
-  mahalanobis: { label: "Mahalanobis", axis: "Mahalanobis distance to the training latents" },
-  reconstruction: { label: "reconstruction error", axis: "mean squared error of the reconstruction" },
+  knn: {
+    label: "KNN",
+    axis: "distance to the nearest training latents",
+    meaning: "How far the code lies from the codes of the training inputs that are nearest to it.",
+  },
+  mahalanobis: {
+    label: "Mahalanobis",
+    axis: "Mahalanobis distance to the training latents",
+    meaning:
+      "How far the code lies from the mean of the training codes, counted in standard deviations of their spread in that direction.",
+  },
+  reconstruction: {
+    label: "reconstruction error",
+    axis: "mean squared error of the reconstruction",
+    meaning: "Mean squared difference per element between the input and what the autoencoder makes of it.",
+  },
 };
 
 /** Values further out than this quantile of all would leave the rest of a histogram in its first bin. */
@@ -39,7 +54,7 @@ export async function oodReport({ record, scores, version }: OodReportInput): Pr
 <h1>${title}</h1>
 <p class="lead">Inputs like those the model was trained on should stay near its attractors on their way, and others should not. Every score below is lower for inputs that look in-distribution; the question is how well each tells the two kinds apart.</p>
 </header>
-${notes.map(({ kind, text }) => notice(kind, text))}
+${notes.map(noticeOf)}
 ${factsOf(record, version)}
 ${section("result", "Result", html`${detectionTable(record)}`)}
 ${sections}`;
@@ -48,7 +63,8 @@ ${sections}`;
 
 function factsOf(record: OodRecord, version: string): Html {
   const { model, options, attractors, training, sets, timing } = record;
-  const size = (set: string) => Object.values(sets[set])[0]?.count ?? 0;
+  // A path that left what is finite has no trajectory score, but every input has one of the others.
+  const size = (set: string) => Math.max(...Object.values(sets[set]).map(({ count: scored }) => scored));
   return facts([
     [
       "Model",
@@ -66,7 +82,10 @@ function factsOf(record: OodRecord, version: string): Html {
       "KNN",
       `K = ${count(options.neighbours)}, ${options.knnRule === "kth" ? "distance to the K-th" : "mean distance"}${options.normalise ? ", unit length" : ""}`,
     ],
-    ["Shrinkage", options.shrinkage.toPrecision(3)],
+    [
+      "Covariance shrunk by",
+      html`<span title="weight of the scaled identity in the covariance of the training latents, by Ledoit and Wolf’s formula">${share(options.shrinkage, 1)}</span>`,
+    ],
     ["Time", duration(timing.seconds)],
     ["Version", version],
   ]);
@@ -127,7 +146,7 @@ async function distribution(scores: OodScores["scores"], set: string, score: Sco
     { name: "ID", values: (scores.id[score] ?? new Float64Array(0)).filter(Number.isFinite) },
     { name: set, values: (scores[set][score] ?? new Float64Array(0)).filter(Number.isFinite) },
   ];
-  const { label, axis } = NAMES[score];
+  const { label, axis, meaning } = NAMES[score];
   const all = Float64Array.from(groups.flatMap(({ values }) => [...values])).sort();
   const top = all[Math.min(all.length - 1, Math.floor(OUTER * all.length))];
   const beyond = all.filter((value) => value > top).length;
@@ -141,7 +160,7 @@ async function distribution(scores: OodScores["scores"], set: string, score: Sco
   return figure({
     title: label,
     body: html`${groupKey(groups.map(({ name }) => name))}${trusted(chart)}`,
-    caption: `Which share of each set has which score.${beyond > 0 ? ` The highest ${share(beyond, all.length)} of the scores lie beyond the axis and are drawn in its last bin.` : ""}`,
+    caption: `${meaning} The outlines say which share of each set has which score.${beyond > 0 ? ` The highest ${share(beyond, all.length)} of the scores lie beyond the axis and are drawn in its last bin.` : ""}`,
   });
 }
 

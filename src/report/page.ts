@@ -1,4 +1,5 @@
 /** A page that needs nothing but itself: no script, no request, styles and pictures inside. */
+import type { MeasureNote } from "../dynamics/note.js";
 import { colour, colourDeclarations, STATUSES, type StatusKey } from "./palette.js";
 
 /** Text that is HTML already. Made by `html` and `trusted` alone, so that everything else is escaped. */
@@ -141,6 +142,11 @@ export function notice(kind: "warning" | "note", text: Content): Html {
 `;
 }
 
+/** What a record notes, named after the set it speaks of. */
+export function noticeOf({ kind, set, text }: MeasureNote): Html {
+  return notice(kind, set === undefined ? text : `${set}: ${text}`);
+}
+
 /** A status in words, with its colour beside it. */
 export function statusName(status: StatusKey): Html {
   const label = STATUSES.find(({ key }) => key === status)?.label ?? status;
@@ -185,7 +191,7 @@ tbody th{font-weight:500}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.5em}
 .key{display:flex;flex-wrap:wrap;gap:.1rem 1rem;margin:0 0 .5rem;font-size:.875rem}
 .meaning{color:var(--muted);font-size:.875rem}
-.grid{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:36px 48px;margin-top:1.5rem}
+.grid{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:36px 48px;margin:1.5rem 0}
 figure{margin:0;min-width:0}
 figure.wide{grid-column:1/-1}
 figcaption{color:var(--muted);font-size:.875rem;line-height:1.5;margin-top:.6rem;max-width:80ch}

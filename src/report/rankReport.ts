@@ -3,7 +3,7 @@ import type { RankRecord } from "../analysis/rank.js";
 import { renderChart } from "./charts.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import { spectrumChart } from "./measureCharts.js";
-import { facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
+import { facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
 
 /** Singular values that get a line of their own. */
 const MOST_ROWS = 20;
@@ -18,7 +18,7 @@ export async function rankReport(record: RankRecord, version: string): Promise<s
 <h1>${title}</h1>
 <p class="lead">How many directions the decoded attractors take up: it needs ${countOf(rank90, "singular value")} of ${matrix} for their squares to sum to at least 90 % of all.</p>
 </header>
-${notes.map(({ kind, text }) => notice(kind, text))}
+${notes.map(noticeOf)}
 ${facts([
   [
     "Model",

@@ -7,7 +7,19 @@ import { renderChart } from "./charts.js";
 import type { Finding } from "./findings.js";
 import { count, countOf, duration, quantity } from "./format.js";
 import { displayRange, imageShape, pngDataUri } from "./images.js";
-import { EMPTY, facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
+import {
+  EMPTY,
+  facts,
+  figure,
+  type Html,
+  html,
+  notice,
+  noticeOf,
+  page,
+  section,
+  table,
+  trusted,
+} from "./page.js";
 import { bandChart } from "./trajectoryCharts.js";
 
 /** The first paths of a set, decoded: P paths at T of the stored steps. */
@@ -50,6 +62,7 @@ export async function trajectoryReport(input: TrajectoryReportInput): Promise<st
 <h1>${title}</h1>
 ${lead(run)}
 </header>
+${(run.record.notes ?? []).filter(({ set }) => set === run.record.options.attractorsFrom).map(noticeOf)}
 ${factsOf(run, version)}
 ${section("result", "Result", overview(run))}
 ${sections}
@@ -138,7 +151,12 @@ function factsOf({ record }: TrajectoryRun, version: string): Html {
     ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
     [html`Latent dimensions <var>k</var>`, count(model.latentDimension)],
     ["Steps", count(Number(options.steps))],
-    ["Attractors", typeof options.attractors === "number" ? count(options.attractors) : "none given"],
+    [
+      "Attractors",
+      typeof options.attractors === "number"
+        ? `${count(options.attractors)}${typeof options.attractorsFrom === "string" ? `, ${options.attractorsFrom}` : ""}`
+        : "none given",
+    ],
     ["Device", `${device.kind}, ${device.isa}`],
     ["Threads", device.threads],
     ["Time", duration(timing.seconds)],

@@ -13,12 +13,11 @@ import type { TensorToWrite } from "../data/safetensors.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import { AbortedError, InputError } from "../errors.js";
-import { findings } from "../report/findings.js";
 import { packageVersion } from "../version.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { readRun, type StoredRun, type StoredSet } from "./run.js";
-import { splitRun } from "./storedModel.js";
+import { splitRun, storedFindings } from "./storedModel.js";
 
 export interface ComparisonRunOptions extends StagedOptions, BasinOptions {
   /** The initial points are the same although the records do not show it. Default false. */
@@ -85,9 +84,8 @@ export async function runComparison(
       labels.set(`${key}.label_a`, { shape: [a.set.label.length], data: a.set.label });
       labels.set(`${key}.label_b`, { shape: [b.set.label.length], data: b.set.label });
     }
-    for (const [letter, { run, set }] of [["A", a] as const, ["B", b] as const]) {
-      const found = findings({ ...set, summary: run.record.summary[set.name] });
-      notes.push(...found.map(({ kind, text }) => ({ kind, text: `${letter}: ${text}` })));
+    for (const [letter, chosen] of [["A", a] as const, ["B", b] as const]) {
+      notes.push(...storedFindings(chosen).map(({ kind, text }) => ({ kind, text: `${letter}: ${text}` })));
     }
     if (basins !== null && basins.compared > 0 && basins.basins[0] === 1 && basins.basins[1] === 1) {
       notes.push(

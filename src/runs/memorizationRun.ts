@@ -27,7 +27,7 @@ import { packageVersion } from "../version.js";
 import { dataSource, type EncodedInputs, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { engineFor, initialOf, isRun, modelOf, readChosenSet } from "./storedModel.js";
+import { engineFor, initialOf, isRun, modelOf, readChosenSet, storedFindings } from "./storedModel.js";
 
 export interface MemorizationRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs: `PATH[:N]`, as `openData` takes it. */
@@ -204,7 +204,7 @@ async function restored(
 ): Promise<Attractors> {
   const { run, set, folder } = stored;
   const summary = run.record.summary[set.name];
-  notes.push(...findings({ ...set, summary }));
+  notes.push(...storedFindings(stored));
   const points = await initialOf(stored, model, engine, call);
   if (points === null) {
     notes.push(

@@ -5,7 +5,6 @@ import { type OodRecord, type OodScores, type OodSet, oodScores, type ScoreName 
 import { spreadOf } from "../analysis/statistics.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import type { MeasureNote } from "../dynamics/note.js";
 import type { AttractorOptions } from "../dynamics/options.js";
 import { type DataSource, isSetName, latents } from "../dynamics/points.js";
 import { phaseProgress } from "../dynamics/progress.js";
@@ -15,7 +14,7 @@ import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
 import { packageVersion } from "../version.js";
-import { readAttractors } from "./attractorSource.js";
+import { type FoundAttractors, readAttractors } from "./attractorSource.js";
 import { dataSource, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
@@ -84,10 +83,9 @@ export async function runOod(
     return set;
   };
   const training = setOf("train").latents;
-  const notes: MeasureNote[] = [];
-  const attractors =
+  const { attractors, notes } =
     given === undefined
-      ? await trainingAttractors(model, training, options, notes)
+      ? await trainingAttractors(model, training, options)
       : await readAttractors(given, model.latentDimension);
   const found = await oodScores(
     engine,
@@ -173,17 +171,15 @@ async function trainingAttractors(
     report: _r,
     ...rest
   }: OodRunOptions,
-  notes: MeasureNote[],
-): Promise<Matrix> {
+): Promise<FoundAttractors> {
   const { steps: _s, neighbours: _n, knnRule: _k, normalise: _z, ...options } = rest;
   const [set] = (await findAttractors(model, { ...options, from: { train: latents(training) } })).sets;
-  notes.push(...findings(set));
   if (set.attractors.rows === 0) {
     throw new InputError(
       `${model.name}: none of the ${training.rows} training points converged, so there is no attractor to come near to; give some with --attractors`,
     );
   }
-  return set.attractors;
+  return { attractors: set.attractors, notes: findings(set) };
 }
 
 function spreadsOf(scores: Partial<Record<ScoreName, Float64Array>>): OodRecord["sets"][string] {

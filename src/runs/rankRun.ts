@@ -5,11 +5,11 @@ import type { MeasureNote } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import { nativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
-import { findings } from "../report/findings.js";
+import { countOf } from "../report/format.js";
 import { packageVersion } from "../version.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { modelOf, readChosenSet } from "./storedModel.js";
+import { modelOf, readChosenSet, storedFindings } from "./storedModel.js";
 
 export interface RankRunOptions extends StagedOptions {
   /** Subtract the mean of the decoded attractors first. Default false, as in the paper. */
@@ -58,14 +58,14 @@ export async function runRank(
     ...call,
     onProgress: progress("decompose", "decoded attractors"),
   });
-  const notes: MeasureNote[] = findings({ ...set, summary: run.record.summary[set.name] });
+  const notes: MeasureNote[] = storedFindings({ run, set });
   const most = centred
     ? Math.min(decoded.rows - 1, decoded.columns)
     : Math.min(decoded.rows, decoded.columns);
   if (most < 10) {
     notes.push({
       kind: "note",
-      text: `With ${decoded.rows} attractors the rank can be ${most} at most, whatever the model knows.`,
+      text: `With ${countOf(decoded.rows, "attractor")} the rank can be ${most} at most, whatever the model knows.`,
     });
   }
   const record: RankRecord = {

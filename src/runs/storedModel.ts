@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
+import type { MeasureNote } from "../dynamics/note.js";
 import type { AttractorOptions } from "../dynamics/options.js";
 import { data, latents, matched, noise, type PointSource } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
@@ -10,6 +11,7 @@ import { type NativeEngine, nativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
+import { findings } from "../report/findings.js";
 import { readRun, type StoredRun, type StoredSet } from "./run.js";
 
 /** Whether `spec` is a run folder, or one with "#SET" behind it. */
@@ -40,6 +42,11 @@ export async function readChosenSet(spec: string): Promise<ChosenSet> {
     throw new InputError(`${folder}: has no set of points called "${name}" (it holds ${names})`);
   }
   return { run, set, folder };
+}
+
+/** What to know before taking a set's attractors for a result. */
+export function storedFindings({ run, set }: Pick<ChosenSet, "run" | "set">): MeasureNote[] {
+  return findings({ ...set, summary: run.record.summary[set.name] });
 }
 
 /** The folder and the set that a spec names; null where there is no run. */

@@ -16,7 +16,7 @@ import { loadAutoencoder } from "../models/load.js";
 import { imageShape } from "../report/images.js";
 import type { DecodedPaths } from "../report/trajectoryReport.js";
 import { packageVersion } from "../version.js";
-import { readAttractors } from "./attractorSource.js";
+import { type FoundAttractors, readAttractors } from "./attractorSource.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 
@@ -53,9 +53,16 @@ export async function runTrajectories(
   await using model = await loadAutoencoder(path);
   const folder = out === undefined ? defaultFolder(`${model.name}-trajectories`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
-  const attractors =
-    typeof source === "string" ? await readAttractors(source, model.latentDimension) : source;
-  const walked = await trajectories(model, { ...rest, ...(attractors === undefined ? {} : { attractors }) });
+  const given: FoundAttractors | null =
+    typeof source === "string"
+      ? await readAttractors(source, model.latentDimension)
+      : source === undefined
+        ? null
+        : { attractors: source, notes: [] };
+  const walked = await trajectories(model, {
+    ...rest,
+    ...(given === null ? {} : { attractors: given.attractors }),
+  });
   const { trajectoryFindings } = await import("../report/trajectoryReport.js");
   // The record says where the attractors came from, not only how many there are.
   const from = typeof source === "string" ? { attractorsFrom: source } : {};
@@ -64,7 +71,10 @@ export async function runTrajectories(
     record: {
       ...walked.record,
       options: { ...walked.record.options, ...from },
-      notes: walked.sets.flatMap((set) => notesOn(set.name, trajectoryFindings(set))),
+      notes: [
+        ...(given?.notes ?? []),
+        ...walked.sets.flatMap((set) => notesOn(set.name, trajectoryFindings(set))),
+      ],
     },
   };
   if (folder !== null) {

@@ -11,6 +11,8 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from "p
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { attractorReport } from "../../src/report/attractorReport.js";
 import { contrast } from "./contrast.js";
+import { MEASURES, type MeasurePage, makePages } from "./measurePages.js";
+import { charts, clashes, overflow, pictures, texts } from "./pageChecks.js";
 import { syntheticPictures, syntheticRun, syntheticSet } from "./synthetic.js";
 
 const executablePath = process.env.LATDYN_CHROMIUM ?? "/usr/bin/chromium";
@@ -51,12 +53,14 @@ describe.skipIf(missing)(`a report in a browser${missing ? ", skipped: no browse
   let folder: string;
   let address: string;
   let browser: Browser;
+  let measures: Map<string, MeasurePage>;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "latdyn-report-"));
     const file = join(folder, "report.html");
     await writeFile(file, await page());
     address = pathToFileURL(file).href;
+    measures = await makePages(folder);
     browser = await chromium.launch({
       executablePath,
       args: [
@@ -68,15 +72,19 @@ describe.skipIf(missing)(`a report in a browser${missing ? ", skipped: no browse
         "--disable-sync",
       ],
     });
-  });
+  }, 60_000);
 
   afterAll(async () => {
     await browser?.close();
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
-  /** Opens the report, gives it to `look`, and fails on whatever the browser had to complain about. */
-  async function open<Seen>(
+  const open = <Seen>(options: BrowserContextOptions, look: (page: Page) => Promise<Seen>): Promise<Seen> =>
+    openAt(address, options, look);
+
+  /** Opens a page, gives it to `look`, and fails on whatever the browser had to complain about. */
+  async function openAt<Seen>(
+    address: string,
     options: BrowserContextOptions,
     look: (page: Page) => Promise<Seen>,
   ): Promise<Seen> {
@@ -144,79 +152,21 @@ describe.skipIf(missing)(`a report in a browser${missing ? ", skipped: no browse
   });
 
   it.each([1280, 820, 390, 320])("fits a window %i pixels wide", async (width) => {
-    const seen = await open({ viewport: { width, height: 800 } }, (opened) =>
-      opened.evaluate(() => {
-        const over = [...document.querySelectorAll("main *")].filter(
-          (element) =>
-            !element.closest(".scroll, pre, svg") && element.getBoundingClientRect().right > innerWidth + 1,
-        );
-        return {
-          page: document.documentElement.scrollWidth,
-          over: over.map((element) => element.outerHTML.slice(0, 90)),
-        };
-      }),
-    );
+    const seen = await open({ viewport: { width, height: 800 } }, (opened) => opened.evaluate(overflow));
     expect(seen).toEqual({ page: width, over: [] });
   });
 
   it("keeps the texts of a chart inside the page and apart from one another", async () => {
-    const clashes = await open({ viewport: { width: 1280, height: 800 } }, (opened) =>
-      opened.evaluate(() =>
-        [...document.querySelectorAll("figure > svg")].flatMap((chart) => {
-          const boxes = [...chart.querySelectorAll("text")].map((text) => ({
-            text: text.textContent,
-            box: text.getBoundingClientRect(),
-          }));
-          const found: string[] = [];
-          for (const [i, one] of boxes.entries()) {
-            if (one.box.left < 0 || one.box.right > innerWidth) found.push(`${one.text} leaves the page`);
-            for (const other of boxes.slice(i + 1)) {
-              const across =
-                Math.min(one.box.right, other.box.right) - Math.max(one.box.left, other.box.left);
-              const down = Math.min(one.box.bottom, other.box.bottom) - Math.max(one.box.top, other.box.top);
-              // A text and its rim lie on each other on purpose.
-              if (across > 2 && down > 4 && one.text !== other.text)
-                found.push(`${one.text} × ${other.text}`);
-            }
-          }
-          return found;
-        }),
-      ),
+    const found = await open({ viewport: { width: 1280, height: 800 } }, (opened) =>
+      opened.evaluate(clashes),
     );
-    expect(clashes).toEqual([]);
+    expect(found).toEqual([]);
   });
 
   it.each(["light", "dark"] as const)(
     "has readable text in %s mode, in charts as well",
     async (colorScheme) => {
-      const seen = await open({ colorScheme }, (opened) =>
-        opened.evaluate(() => {
-          const ground = (element: Element | null): string => {
-            if (element === null) return "rgb(255, 255, 255)";
-            const own = getComputedStyle(element).backgroundColor;
-            return own === "rgba(0, 0, 0, 0)" ? ground(element.parentElement) : own;
-          };
-          const texts = [...document.querySelectorAll("body *")].filter((element) =>
-            [...element.childNodes].some(
-              (node) => node.nodeType === Node.TEXT_NODE && node.textContent?.trim(),
-            ),
-          );
-          return {
-            page: getComputedStyle(document.body).backgroundColor,
-            texts: texts.map((element) => {
-              const style = getComputedStyle(element);
-              const inChart = element.closest("svg") !== null;
-              const onStatus = element.closest(".labels_marks") !== null;
-              const segment = element.closest("svg")?.querySelector(".segments_marks path");
-              return {
-                text: element.textContent?.trim().slice(0, 40),
-                ink: inChart ? style.fill : style.color,
-                ground: onStatus && segment ? getComputedStyle(segment).fill : ground(element),
-              };
-            }),
-          };
-        }),
-      );
+      const seen = await open({ colorScheme }, (opened) => opened.evaluate(texts));
       expect(contrast(seen.page, colorScheme === "dark" ? "#000000" : "#ffffff")).toBeLessThan(1.3);
       expect(seen.texts.length).toBeGreaterThan(300);
       expect(seen.texts.filter(({ ink, ground }) => contrast(ink, ground) < 4.5)).toEqual([]);
@@ -242,4 +192,66 @@ describe.skipIf(missing)(`a report in a browser${missing ? ", skipped: no browse
     });
     expect(Math.abs(top)).toBeLessThan(20);
   });
+
+  describe.each(MEASURES)("the page of a measure: %s", (name) => {
+    const pageOf = (): MeasurePage => {
+      const found = measures.get(name);
+      if (found === undefined) throw new Error(`no page was made for ${name}`);
+      return found;
+    };
+    const look = <Seen>(options: BrowserContextOptions, see: (page: Page) => Promise<Seen>): Promise<Seen> =>
+      openAt(pathToFileURL(pageOf().file).href, options, see);
+
+    it("draws its charts and pictures, with words for each, and fits a wide window in light colours", async () => {
+      const seen = await look({ viewport: { width: 1280, height: 800 } }, async (opened) => ({
+        title: await opened.title(),
+        heading: await opened.locator("h1").innerText(),
+        words: await opened.locator("svg").evaluateAll((all) => all.map((svg) => svg.ariaLabel ?? "")),
+        charts: await opened.evaluate(charts),
+        pictures: await opened.evaluate(pictures),
+        ...(await laidOut(opened)),
+      }));
+      expect(seen.heading).toBe(seen.title);
+      expect(seen.charts).toHaveLength(pageOf().charts);
+      for (const { width, height, span, inside } of seen.charts) {
+        expect(Math.min(width, height)).toBeGreaterThan(100);
+        expect(span).toBeGreaterThan(0.05);
+        expect(inside).toBe(true);
+      }
+      expect(seen.pictures).toHaveLength(pageOf().pictures);
+      expect(seen.pictures.filter(({ width }) => width === 0)).toEqual([]);
+      // Some attractors of this model decode to black; by far not all that is drawn is.
+      const bright = seen.pictures.filter(({ range }) => range > 100);
+      expect(bright.length).toBeGreaterThanOrEqual(seen.pictures.length / 3);
+      for (const words of [...seen.words, ...seen.pictures.map((picture) => picture.words)]) {
+        expect(words).toMatch(/\w{4}/);
+      }
+      checkLayout(seen, 1280, "#ffffff");
+    });
+
+    it("fits a phone, in dark colours", async () => {
+      const seen = await look({ viewport: { width: 390, height: 800 }, colorScheme: "dark" }, laidOut);
+      checkLayout(seen, 390, "#000000");
+    });
+  });
+
+  async function laidOut(opened: Page) {
+    return {
+      layout: await opened.evaluate(overflow),
+      clashes: await opened.evaluate(clashes),
+      colours: await opened.evaluate(texts),
+    };
+  }
+
+  function checkLayout(
+    { layout, clashes: found, colours }: Awaited<ReturnType<typeof laidOut>>,
+    width: number,
+    ground: string,
+  ): void {
+    expect(layout).toEqual({ page: width, over: [] });
+    expect(found).toEqual([]);
+    expect(contrast(colours.page, ground)).toBeLessThan(1.3);
+    expect(colours.texts.length).toBeGreaterThan(20);
+    expect(colours.texts.filter(({ ink, ground: behind }) => contrast(ink, behind) < 4.5)).toEqual([]);
+  }
 });
