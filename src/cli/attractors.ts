@@ -54,7 +54,9 @@ What comes out:
   Every point is iterated until it converges (the squared step is below the tolerance), reaches --max-iterations,
   runs in a cycle, diverges, or stops being finite; the table counts the five. Endpoints of converged points are
   the attractors, once those that are equal under --rule are taken together; "euclidean" counts them by distance
-  instead of direction. The folder holds run.json, points.safetensors, attractors.safetensors and report.html.
+  instead of direction. A warning below the table says where it looks like a result and is none: everything in one
+  attractor within a handful of steps (usually too brief a training), or nothing at rest (usually a contraction
+  near 1, or too few iterations). The folder holds run.json, points.safetensors, attractors.safetensors and report.html.
   Ctrl-C once stops in order and writes what was finished.`;
 
 export function attractorsCommand(program: Command): void {

@@ -28,11 +28,15 @@ Examples:
       four initialisations, and Jacobians at the codes of 64 images, at noise and far away
   $ latdyn contraction MODEL --part encoder --scheme pytorch --seeds 100 --noise 0 --json
 
+Points (--from, repeatable; NAME=SPEC names a set): noise:N[@S], data:PATH[:N], latents:FILE[#tensor][:N],
+matched:N[@NAME], as in "latdyn attractors --help".
+
 What comes out:
   At initialisation: σ out / σ in of N(0, I) inputs through the model with its weights drawn anew by --scheme, over
   --seeds draws. kaiming N(0, 2/in), xavier N(0, 2/(in + out)), lecun N(0, 1/in) with biases 0; pytorch its layers'
   default, uniform in ±1/√in. Locally: spectral norm and radius of the Jacobian of f at the points of --from, at
-  N(0, I) noise and at noise --far times as wide. The folder holds contraction.json, contraction.safetensors and
+  N(0, I) noise and at noise --far times as wide. A norm below 1 brings close points closer; a radius below 1 at an
+  attractor makes it one. The folder holds contraction.json, contraction.safetensors and
   report.html with histograms.`;
 
 export function contractionCommand(program: Command): void {

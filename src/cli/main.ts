@@ -36,26 +36,32 @@ function createProgram(): Command {
       "after",
       `
 Examples:
-  $ latdyn attractors models/mnist-conv-k16 --from noise:1000
-  $ latdyn inspect models/mnist-conv-k16
+  $ latdyn attractors models/mnist-conv-k16 --from data:train-images.idx3-ubyte.gz:1000 --out run
+      where a thousand images lead: attractors, basins, a page with pictures
+  $ latdyn memorization run --train train-images.idx3-ubyte.gz --held-out t10k-images.idx3-ubyte.gz
+      what that says about memory, beside two levels of chance
   $ latdyn doctor
 
 Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 failed, 2 bad usage or bad input,
 130 interrupted. "latdyn COMMAND --help" explains a command.`,
     );
+  program.commandsGroup("Of a model:");
   attractorsCommand(program);
   fieldCommand(program);
   trajectoriesCommand(program);
   probeCommand(program);
+  oodCommand(program);
   speedCommand(program);
   contractionCommand(program);
+  program.commandsGroup("Of a finished run of attractors:");
+  memorizationCommand(program);
+  similarityCommand(program);
+  rankCommand(program);
+  program.commandsGroup("Of plain matrices, for other tools (similarity and rank take them too):");
   dedupCommand(program);
   knnCommand(program);
   ompCommand(program);
-  memorizationCommand(program);
-  oodCommand(program);
-  rankCommand(program);
-  similarityCommand(program);
+  program.commandsGroup("What there is:");
   inspectCommand(program);
   doctorCommand(program);
   return program;

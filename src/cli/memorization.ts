@@ -38,6 +38,7 @@ Examples:
   $ latdyn memorization MODEL --train images.npy --from noise:1000 --json
 
 Data (--train, --held-out) is PATH[:N]: idx(.gz), CIFAR .bin(.gz), .npy, .safetensors#tensor or a folder of images.
+Points (--from) are noise:N[@S], data:PATH[:N] or latents:FILE[#tensor][:N], as in "latdyn attractors --help".
 
 What comes out:
   The coefficient of each attractor: cosine of its decoded image to the closest training input. Beside its mean and

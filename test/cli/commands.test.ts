@@ -10,6 +10,10 @@ import { exampleFolder, exampleModel, latdyn } from "./latdyn.js";
 
 const folder = temporaryFolder();
 const images = `data:${join(exampleFolder, "train-images-1000.idx3-ubyte.gz")}`;
+const COMMANDS = [
+  ...["attractors", "field", "trajectories", "memorization", "similarity", "rank", "probe", "ood", "speed"],
+  ...["contraction", "dedup", "knn", "omp", "inspect", "doctor"],
+];
 const quick = ["--max-iterations", "50", "--threads", "2"];
 
 describe("attractors", () => {
@@ -203,15 +207,24 @@ describe("inspect and doctor", () => {
 });
 
 describe("help", () => {
-  it.each([[["--help"]], [["attractors", "--help"]], [["inspect", "--help"]], [["doctor", "--help"]]])(
-    "%j teaches",
-    async (args) => {
-      const { code, stdout, stderr } = await latdyn(args, { cwd: folder });
-      expect([code, stderr]).toEqual([0, ""]);
-      expect(stdout).toContain("Examples:\n  $ latdyn ");
-      if (args.length > 1) expect(stdout).toContain("What comes out:");
-    },
-  );
+  it("of latdyn itself teaches, and names every command", async () => {
+    const { code, stdout, stderr } = await latdyn(["--help"], { cwd: folder });
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toContain("Examples:\n  $ latdyn ");
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, "m"));
+  });
+
+  it.concurrent.each(COMMANDS)("of %s teaches, with examples that use options it has", async (command) => {
+    const { code, stdout, stderr } = await latdyn([command, "--help"], { cwd: folder });
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toContain(`Examples:\n  $ latdyn ${command}`);
+    expect(stdout).toContain("What comes out:");
+    const [head, tail] = stdout.split("Examples:") as [string, string];
+    const known = new Set(head.match(/^ {2}(--[a-z-]+)/gm)?.map((flag) => flag.trim()));
+    for (const [flag] of tail.matchAll(/(?<= )--[a-z-]+/g)) {
+      expect(known, `${command}: ${flag}`).toContain(flag);
+    }
+  });
 
   it("prints the version, and no command is bad usage", async () => {
     expect((await latdyn(["--version"], { cwd: folder })).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
