@@ -29,9 +29,9 @@ export async function deduplicate(
   oneOf("rule", rule, RULES);
   numberIn("threshold", threshold, "a cosine from -1 to 1", (value) => value >= -1 && value <= 1);
   numberIn("distance", distance, "a number above 0", (value) => value > 0 && value < Infinity);
+  const call = callOf(options, ["rule", "threshold", "distance"]);
   checkFinite("dedup: the matrix", rows);
   if (rows.rows === 0) return { representatives: new Int32Array(0), labels: new Int32Array(0) };
-  const call = callOf(options);
   return runKernel("dedup", call, () =>
     native().deduplicate(rows.data, rows.columns, { rule, threshold, distance, threads: call.threads }),
   );

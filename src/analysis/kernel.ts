@@ -1,5 +1,6 @@
 /** What all measures over the addon's kernels share: options of a call, checks of rows, errors. */
 import { availableParallelism } from "node:os";
+import { checkNames } from "../dynamics/check.js";
 import type { AttractorProgress } from "../dynamics/options.js";
 import type { CallOptions } from "../engines/engine.js";
 import { run } from "../engines/native.js";
@@ -16,12 +17,15 @@ export interface StagedOptions extends Omit<MeasureOptions, "onProgress"> {
   readonly onProgress?: (progress: AttractorProgress) => void;
 }
 
-/** Every field of a call, with its default filled in. Throws InputError where threads is not 1 … 1024. */
-export function callOf({
-  threads = availableParallelism(),
-  signal,
-  onProgress,
-}: MeasureOptions): CallOptions {
+const CALL: readonly string[] = ["threads", "signal", "onProgress"] satisfies (keyof CallOptions)[];
+
+/**
+ * Every field of a call, with its default filled in; `own`: options of the measure itself, which it has taken out
+ * already. Throws InputError for an option that is neither, and where threads is not 1 … 1024.
+ */
+export function callOf(options: MeasureOptions, own: readonly string[] = []): CallOptions {
+  checkNames(options, [...own, ...CALL], "option");
+  const { threads = availableParallelism(), signal, onProgress } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new InputError(`threads is ${threads}, expected a whole number from 1 to 1024`);
   }

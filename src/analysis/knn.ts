@@ -34,12 +34,8 @@ export async function knnScore(
   queries: Matrix,
   { neighbours = 2000, rule = "mean", normalise = false, ...options }: KnnOptions = {},
 ): Promise<KnnScores> {
-  if (!Number.isInteger(neighbours) || neighbours < 1 || neighbours > 2 ** 31 - 1) {
-    throw new InputError(`knn: K is ${neighbours}, expected a whole number from 1 to ${2 ** 31 - 1}`);
-  }
-  if (!KNN_RULES.includes(rule)) {
-    throw new InputError(`knn: rule is ${JSON.stringify(rule)}, expected one of ${KNN_RULES.join(", ")}`);
-  }
+  checkKnn(neighbours, rule);
+  const call = callOf(options, ["neighbours", "rule", "normalise"]);
   checkWidths("knn", reference, queries);
   checkRows("knn: the reference", reference);
   checkFinite("knn: the reference", reference);
@@ -48,7 +44,6 @@ export async function knnScore(
     const used = Math.min(neighbours, reference.rows);
     return { score: new Float64Array(0), neighbours: used, wholeReference: neighbours > reference.rows };
   }
-  const call = callOf(options);
   const found = await runKernel("knn", call, (onProgress) =>
     native().knnScore(
       reference.data,
@@ -59,4 +54,14 @@ export async function knnScore(
     ),
   );
   return { score: found.score, neighbours: found.neighbours, wholeReference: found.wholeReference };
+}
+
+/** Throws InputError where K is not a whole number of at least 1, or there is no such rule. */
+export function checkKnn(neighbours: number, rule: KnnRule): void {
+  if (!Number.isInteger(neighbours) || neighbours < 1 || neighbours > 2 ** 31 - 1) {
+    throw new InputError(`knn: K is ${neighbours}, expected a whole number from 1 to ${2 ** 31 - 1}`);
+  }
+  if (!KNN_RULES.includes(rule)) {
+    throw new InputError(`knn: rule is ${JSON.stringify(rule)}, expected one of ${KNN_RULES.join(", ")}`);
+  }
 }

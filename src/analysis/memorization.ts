@@ -1,10 +1,11 @@
 /** How close decoded attractors are to training inputs, beside what closeness means without any memory. */
+import { oneOf } from "../dynamics/check.js";
 import type { MeasureNote } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
-import { checkWidths, type MeasureOptions, type StagedOptions } from "./kernel.js";
+import { callOf, checkWidths, type MeasureOptions, type StagedOptions } from "./kernel.js";
 import { nearest } from "./nearest.js";
 import { type Spread, spreadOf } from "./statistics.js";
 
@@ -72,9 +73,8 @@ export async function memorization(
   { decoded, training, heldOut = null, decodedInitial = null }: MemorizationInput,
   { rule = "max", onProgress, ...options }: StagedOptions & { readonly rule?: MemorizationRule } = {},
 ): Promise<Memorization> {
-  if (!MEMORIZATION_RULES.includes(rule)) {
-    throw new InputError(`rule is ${JSON.stringify(rule)}, expected one of ${MEMORIZATION_RULES.join(", ")}`);
-  }
+  oneOf("rule", rule, MEMORIZATION_RULES);
+  callOf(options, ["rule"]);
   if (training.rows === 0) throw new InputError("memorization: there are no training inputs");
   const progress = phaseProgress(onProgress);
   const of = (set: string, rows: Matrix) =>

@@ -32,7 +32,7 @@ export async function matchingPursuit(
   if (!Number.isSafeInteger(memoryBudget) || memoryBudget < 1) {
     throw new InputError(`omp: memoryBudget is ${memoryBudget}, expected a whole number of bytes above 0`);
   }
-  const call = callOf(options);
+  const call = callOf(options, ["sparsities", "memoryBudget"]);
   const { bySparsity } = await runKernel("omp", call, (onProgress) =>
     native().omp(
       dictionary.data,

@@ -1,11 +1,12 @@
 /** Scores that tell out-of-distribution inputs from in-distribution ones, each with its detection rates. */
+import { wholeNumber } from "../dynamics/check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import type { NativeEngine } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import { callOf, checkFinite, checkRows, checkWidths, type StagedOptions } from "./kernel.js";
-import { type KnnRule, knnScore } from "./knn.js";
+import { checkKnn, type KnnRule, knnScore } from "./knn.js";
 import { mahalanobis } from "./mahalanobis.js";
 import { squaredDistance } from "./prototypes.js";
 import { type Detection, detection } from "./roc.js";
@@ -104,9 +105,8 @@ export async function oodScores(
 ): Promise<OodScores> {
   const names = Object.keys(ood);
   if (names.length === 0) throw new InputError("ood: there is no OOD set, expected at least one");
-  if (!Number.isInteger(steps) || steps < 0 || steps > 2 ** 20) {
-    throw new InputError(`steps is ${steps}, expected a whole number from 0 to ${2 ** 20}`);
-  }
+  checkOod({ steps, neighbours, knnRule });
+  const call = callOf(options, ["steps", "neighbours", "knnRule", "normalise"]);
   if (attractors.rows === 0) {
     throw new InputError("ood: there is no attractor for trajectories to come near to");
   }
@@ -123,7 +123,6 @@ export async function oodScores(
       );
     }
   }
-  const call = callOf(options);
   const progress = phaseProgress(onProgress);
   const everySet = sets.map(([name]) => name).join(", ");
   const notes: MeasureNote[] = [];
@@ -189,6 +188,16 @@ export async function oodScores(
     names.map((name) => [name, detectionsOf(scores.id, scores[name])] as const),
   );
   return { scores, detections, neighbours: used, shrinkage: distance.shrinkage, nonFinitePaths, notes };
+}
+
+/** Throws InputError where an option of the scores does not fit. */
+export function checkOod({
+  steps = 100,
+  neighbours = 2000,
+  knnRule = "mean",
+}: Pick<OodOptions, "steps" | "neighbours" | "knnRule">): void {
+  wholeNumber("steps", steps, 0, 2 ** 20);
+  checkKnn(neighbours, knnRule);
 }
 
 function detectionsOf(

@@ -35,6 +35,7 @@ export async function prototypeErrors(
   { inputs, latents, attractors }: PrototypeInput,
   options: MeasureOptions = {},
 ): Promise<PrototypeErrors> {
+  const call = callOf(options);
   if (inputs.rows !== latents.rows) {
     throw new InputError(
       `prototype errors: ${inputs.rows} inputs and ${latents.rows} latents, expected one each`,
@@ -46,7 +47,6 @@ export async function prototypeErrors(
     const spread = { prototype: spreadOf(none), coverage: spreadOf(none) };
     return { attractor: new Int32Array(0), prototype: none, coverage: none, spread };
   }
-  const call = callOf(options);
   const { aIndex, aValue } = await nearest("coverage", latents, attractors, "euclidean", call);
   const coverage = aValue.map((distance) => distance * distance);
   const decoded = await engine.decode(attractors, call);

@@ -41,7 +41,7 @@ export async function rank(
 ): Promise<Rank> {
   checkRows("rank: the matrix", rows);
   checkFinite("rank: the matrix", rows);
-  const call = callOf(options);
+  const call = callOf(options, ["centred"]);
   const { values } = await runKernel("rank", call, (onProgress) =>
     native().singularValues(rows.data, rows.columns, { centred, threads: call.threads }, onProgress),
   );

@@ -6,6 +6,7 @@ import {
 } from "../analysis/memorization.js";
 import type { Spread } from "../analysis/statistics.js";
 import { parsePoints } from "../dynamics/points.js";
+import { InputError } from "../errors.js";
 import { type MemorizationRunOptions, runMemorization } from "../runs/memorizationRun.js";
 import { given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -71,6 +72,9 @@ export function memorizationCommand(program: Command): void {
 async function run(source: string, flags: Flags): Promise<void> {
   const { from, rule, randomSeed, json, ...options } = flags;
   checkCompute(options);
+  if (from === undefined && randomSeed !== undefined) {
+    throw new InputError(`randomSeed is ${randomSeed}, but nothing is drawn: it goes with --from noise:N`);
+  }
   const sources = from === undefined ? [] : Object.values(parsePoints([from], given({ randomSeed })));
   await runMeasure({ json, report: options.report }, async (call) => {
     const measured: MemorizationRunOptions = {

@@ -24,6 +24,16 @@ export function phaseProgress(
       }));
 }
 
+/** For a call made of calls that count their own seconds: whatever they tell counts from `started`. */
+export function countedFrom(
+  started: number,
+  onProgress: ((progress: AttractorProgress) => void) | undefined,
+): ((progress: AttractorProgress) => void) | undefined {
+  return (
+    onProgress && ((progress) => onProgress({ ...progress, seconds: (performance.now() - started) / 1000 }))
+  );
+}
+
 /** Passes on at most 10 calls a second, over all phases and sets. */
 export function throttled(
   onProgress: ((progress: AttractorProgress) => void) | undefined,

@@ -57,12 +57,13 @@ export async function runComparison(
     report = true,
     randomSeed,
     permutations,
+    onProgress,
     ...rest
   } = options;
   const check = { overwrite, files: FILES };
   const start = performance.now();
-  const call = callOf({ threads: rest.threads, signal: rest.signal });
-  const progress = phaseProgress(rest.onProgress, start);
+  const call = callOf(rest, ["samePoints", "out", "overwrite", "report", "randomSeed", "permutations"]);
+  const progress = phaseProgress(onProgress, start);
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const pairs = pair(await read(first), await read(second));
   const name = `${basename(first)}-${basename(second)}-similarity`;

@@ -2,6 +2,7 @@
 import { callOf } from "../analysis/kernel.js";
 import {
   type Coefficients,
+  MEMORIZATION_RULES,
   type MemorizationRecord,
   type MemorizationRule,
   memorization,
@@ -10,10 +11,11 @@ import { type PrototypeErrors, prototypeErrors } from "../analysis/prototypes.js
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
+import { oneOf } from "../dynamics/check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
-import type { AttractorOptions, AttractorProgress } from "../dynamics/options.js";
+import { type AttractorOptions, type AttractorProgress, resolveOptions } from "../dynamics/options.js";
 import { latents, type PointSource } from "../dynamics/points.js";
-import { phaseProgress } from "../dynamics/progress.js";
+import { countedFrom, phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
 import type { CallOptions } from "../engines/engine.js";
 import type { NativeEngine } from "../engines/native.js";
@@ -27,7 +29,15 @@ import { packageVersion } from "../version.js";
 import { dataSource, type EncodedInputs, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { engineFor, initialOf, isRun, modelOf, readChosenSet, storedFindings } from "./storedModel.js";
+import {
+  engineFor,
+  initialOf,
+  isRun,
+  modelOf,
+  readChosenSet,
+  refuseIteration,
+  storedFindings,
+} from "./storedModel.js";
 
 export interface MemorizationRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs: `PATH[:N]`, as `openData` takes it. */
@@ -80,16 +90,20 @@ export async function runMemorization(
   options: MemorizationRunOptions,
 ): Promise<{ result: MemorizationResult; folder: string | null }> {
   const { train, heldOut, memorizationRule: rule = "max", from, model: modelPath } = options;
-  const { out, overwrite = false, report = true, ...rest } = options;
+  const { out, overwrite = false, report = true } = options;
   const check = { overwrite, files: FILES };
   const training = dataSource(train);
   const heldOutSource = heldOut === undefined ? null : dataSource(heldOut);
+  const iteration = attractorOptions(options);
+  oneOf("rule", rule, MEMORIZATION_RULES);
+  resolveOptions({ ...iteration, from: { points: training } });
   const start = performance.now();
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const stored = (await isRun(source)) ? await readChosenSet(source) : null;
   if (stored !== null && from !== undefined) {
     throw new InputError(`${source}: is a finished run, whose points are known; --from goes with a model`);
   }
+  if (stored !== null) refuseIteration(iteration, `${source} is a finished run`);
   if (stored === null && modelPath !== undefined) {
     throw new InputError(`${source}: is a model itself; --model goes with a finished run`);
   }
@@ -97,18 +111,19 @@ export async function runMemorization(
   const folder = out === undefined ? defaultFolder(`${model.name}-memorization`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
 
-  const call = callOf({ threads: rest.threads, signal: rest.signal });
-  const progress = phaseProgress(rest.onProgress, start);
+  const call = callOf({ threads: options.threads, signal: options.signal });
+  const onProgress = countedFrom(start, options.onProgress);
+  const progress = phaseProgress(onProgress, start);
   const during = (phase: AttractorProgress["phase"], set: string): CallOptions => ({
     ...call,
     onProgress: progress(phase, set),
   });
-  const engine = engineFor(model, rest);
+  const engine = engineFor(model, options);
   const notes: MeasureNote[] = [];
   const known = await encodedInputs(training, model, engine, during("encode", "training inputs"));
   const found =
     stored === null
-      ? await computed(model, from ?? latents(known.latents), attractorOptions(rest), notes)
+      ? await computed(model, from ?? latents(known.latents), { ...iteration, onProgress }, notes)
       : await restored(stored, model, engine, during("encode", "initial points"), notes);
   const unknown =
     heldOutSource === null
@@ -125,7 +140,7 @@ export async function runMemorization(
           ? null
           : await decode(model, engine, found.initial, during("decode", "initial points")),
     },
-    { rule, threads: call.threads, signal: call.signal, onProgress: rest.onProgress },
+    { rule, threads: call.threads, signal: call.signal, onProgress },
   );
   const errors =
     found.attractors.rows === 0 || model.decoder === null
@@ -179,9 +194,19 @@ export async function runMemorization(
   return { result, folder };
 }
 
-function attractorOptions(options: Omit<MemorizationRunOptions, "out" | "overwrite" | "report">) {
-  const { train: _t, heldOut: _h, memorizationRule: _r, from: _f, model: _m, ...rest } = options;
-  return rest;
+/** The options of `findAttractors` among those of the measure; what else there is goes with them, to be refused. */
+function attractorOptions({
+  train: _train,
+  heldOut: _heldOut,
+  memorizationRule: _rule,
+  from: _from,
+  model: _model,
+  out: _out,
+  overwrite: _overwrite,
+  report: _report,
+  ...iteration
+}: MemorizationRunOptions): Omit<AttractorOptions, "from"> {
+  return iteration;
 }
 
 async function computed(

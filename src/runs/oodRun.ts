@@ -1,13 +1,20 @@
 /** Out-of-distribution detection from a model's files to a folder with its page: what `latdyn ood` does. */
 import { callOf } from "../analysis/kernel.js";
 import type { KnnRule } from "../analysis/knn.js";
-import { type OodRecord, type OodScores, type OodSet, oodScores, type ScoreName } from "../analysis/ood.js";
+import {
+  checkOod,
+  type OodRecord,
+  type OodScores,
+  type OodSet,
+  oodScores,
+  type ScoreName,
+} from "../analysis/ood.js";
 import { spreadOf } from "../analysis/statistics.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import type { AttractorOptions } from "../dynamics/options.js";
+import { type AttractorOptions, resolveOptions } from "../dynamics/options.js";
 import { type DataSource, isSetName, latents } from "../dynamics/points.js";
-import { phaseProgress } from "../dynamics/progress.js";
+import { countedFrom, phaseProgress } from "../dynamics/progress.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -18,7 +25,7 @@ import { type FoundAttractors, readAttractors } from "./attractorSource.js";
 import { dataSource, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { engineFor } from "./storedModel.js";
+import { engineFor, refuseIteration } from "./storedModel.js";
 
 export interface OodRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs, `PATH[:N]`: latents for KNN and Mahalanobis, and attractors where none are given. */
@@ -62,6 +69,10 @@ export async function runOod(
   const { knnRule = "mean", normalise = false, out, overwrite = false, report = true } = options;
   const check = { overwrite, files: FILES };
   const sources = sourcesOf(options);
+  checkOod({ steps, neighbours, knnRule });
+  const iteration = iterationOf(options);
+  resolveOptions({ ...iteration, from: { train: sources.train } });
+  if (given !== undefined) refuseIteration(iteration, "with attractors given, none are computed");
   const start = performance.now();
   if (typeof out === "string") await checkMeasureFolder(out, check);
   await using model = await loadAutoencoder(path);
@@ -70,11 +81,12 @@ export async function runOod(
 
   const call = callOf({ threads: options.threads, signal: options.signal });
   const engine = engineFor(model, options);
-  const progress = phaseProgress(options.onProgress, start);
+  const onProgress = countedFrom(start, options.onProgress);
+  const progress = phaseProgress(onProgress, start);
   const encoded = new Map<string, OodSet>();
   for (const [name, source] of Object.entries(sources)) {
-    const onProgress = progress("encode", name);
-    const { inputs, latents } = await encodedInputs(source, model, engine, { ...call, onProgress });
+    const encoding = { ...call, onProgress: progress("encode", name) };
+    const { inputs, latents } = await encodedInputs(source, model, engine, encoding);
     encoded.set(name, { inputs: model.decoder === null ? null : inputs, latents });
   }
   const setOf = (name: string): OodSet => {
@@ -85,7 +97,7 @@ export async function runOod(
   const training = setOf("train").latents;
   const { attractors, notes } =
     given === undefined
-      ? await trainingAttractors(model, training, options)
+      ? await trainingAttractors(model, training, { ...iteration, onProgress })
       : await readAttractors(given, model.latentDimension);
   const found = await oodScores(
     engine,
@@ -102,7 +114,7 @@ export async function runOod(
       normalise,
       threads: call.threads,
       signal: call.signal,
-      onProgress: options.onProgress,
+      onProgress,
     },
   );
   const record: OodRecord = {
@@ -158,22 +170,30 @@ function sourcesOf({ train, id, ood }: OodRunOptions): Record<string, DataSource
   return Object.fromEntries(all.map(([name, spec]) => [name, dataSource(spec)]));
 }
 
+/** The options of `findAttractors` among those of the measure; what else there is goes with them, to be refused. */
+function iterationOf({
+  train: _train,
+  id: _id,
+  ood: _ood,
+  attractors: _attractors,
+  steps: _steps,
+  neighbours: _neighbours,
+  knnRule: _knnRule,
+  normalise: _normalise,
+  out: _out,
+  overwrite: _overwrite,
+  report: _report,
+  ...iteration
+}: OodRunOptions): Omit<AttractorOptions, "from"> {
+  return iteration;
+}
+
 async function trainingAttractors(
   model: Autoencoder,
   training: Matrix,
-  {
-    train: _t,
-    id: _i,
-    ood: _o,
-    attractors: _a,
-    out: _out,
-    overwrite: _w,
-    report: _r,
-    ...rest
-  }: OodRunOptions,
+  iteration: Omit<AttractorOptions, "from">,
 ): Promise<FoundAttractors> {
-  const { steps: _s, neighbours: _n, knnRule: _k, normalise: _z, ...options } = rest;
-  const [set] = (await findAttractors(model, { ...options, from: { train: latents(training) } })).sets;
+  const [set] = (await findAttractors(model, { ...iteration, from: { train: latents(training) } })).sets;
   if (set.attractors.rows === 0) {
     throw new InputError(
       `${model.name}: none of the ${training.rows} training points converged, so there is no attractor to come near to; give some with --attractors`,

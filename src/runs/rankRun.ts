@@ -32,12 +32,20 @@ const FILES = measureFiles("rank", { tensors: ["rank"] });
  */
 export async function runRank(
   source: string,
-  { centred = false, model: path, out, overwrite = false, report = true, ...options }: RankRunOptions = {},
+  {
+    centred = false,
+    model: path,
+    out,
+    overwrite = false,
+    report = true,
+    onProgress,
+    ...options
+  }: RankRunOptions = {},
 ): Promise<{ record: RankRecord; folder: string | null }> {
   const check = { overwrite, files: FILES };
   const start = performance.now();
-  const call = callOf({ threads: options.threads, signal: options.signal });
-  const progress = phaseProgress(options.onProgress, start);
+  const call = callOf(options, ["centred", "model", "out", "overwrite", "report"]);
+  const progress = phaseProgress(onProgress, start);
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const { run, set, folder: runFolder } = await readChosenSet(source);
   await using model = await modelOf(run, path);

@@ -79,6 +79,24 @@ export async function modelOf({ record }: StoredRun, path: string = record.model
   );
 }
 
+/** What decides when a point has converged, and which endpoints are one attractor. */
+const OF_THE_ITERATION = [
+  "preset",
+  "tolerance",
+  "maxIterations",
+  "criterion",
+  "divergenceRatio",
+  "threshold",
+  "rule",
+  "distance",
+] as const satisfies readonly (keyof AttractorOptions)[];
+
+/** Throws InputError naming the first option of an iteration that was given although nothing is iterated. */
+export function refuseIteration(options: Omit<AttractorOptions, "from">, why: string): void {
+  const name = OF_THE_ITERATION.find((option) => options[option] !== undefined);
+  if (name !== undefined) throw new InputError(`${name} is ${options[name]}, but ${why}`);
+}
+
 /** The model's native engine as the options say. */
 export function engineFor(
   model: Autoencoder,

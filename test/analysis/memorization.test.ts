@@ -1,18 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { memorization } from "../../src/analysis/memorization.js";
 import { prototypeErrors } from "../../src/analysis/prototypes.js";
-import { rank } from "../../src/analysis/rank.js";
-import { openData } from "../../src/data/open.js";
-import { prepareInputs } from "../../src/data/preprocess.js";
 import { nativeEngine } from "../../src/engines/native.js";
 import { InputError } from "../../src/errors.js";
-import { type Matrix, matrix, takeRows } from "../../src/matrix.js";
-import { loadAutoencoder } from "../../src/models/load.js";
+import { type Matrix, matrix } from "../../src/matrix.js";
 import { scaling } from "../support/maps.js";
 import { seededRandom } from "../support/random.js";
-import { referenceMeasures } from "../support/referenceMeasures.js";
-import { referenceRows, referenceTensor } from "../support/references.js";
-import { hasShared, sharedPath } from "../support/sharedModels.js";
 
 const rows = (columns: number, ...values: number[]) => matrix(Float32Array.from(values), columns);
 
@@ -126,34 +119,4 @@ describe("prototypeErrors", () => {
     await expect(call(rows(2, 1, 1), rows(3, 1, 1, 1))).rejects.toThrow(InputError);
     expect((await call(rows(2), rows(2))).spread.coverage.count).toBe(0);
   });
-});
-
-const missing = hasShared ? "" : " (skipped: the shared models and references are not here)";
-describe.skipIf(!hasShared)(`an independent implementation${missing}`, () => {
-  it.each(["mnist-conv-k2", "mnist-conv-k16", "mnist-conv-k128"])(
-    "memorization and rank of %s",
-    async (name) => {
-      const expected = referenceMeasures(name);
-      const representatives = Array.from(
-        (await referenceTensor(name, "train.dedup.representatives")).data,
-        Number,
-      );
-      const endpoints = await referenceRows(name, "train.f64.fixed_points");
-      await using model = await loadAutoencoder(sharedPath("models", name));
-      const decoded = await nativeEngine(model).decode(takeRows(endpoints, representatives), { threads: 2 });
-      const images = await openData(sharedPath("data", "mnist", "train-images-idx3-ubyte.gz"), {
-        count: expected.memorization.training_images,
-      });
-      const training = await prepareInputs(images, {
-        preprocessor: model.preprocessor,
-        inputShape: model.inputShape!,
-      });
-      const { attractors } = await memorization({ decoded, training }, { threads: 2 });
-      for (const key of ["mean", "std", "min", "max"] as const) {
-        expect(attractors.spread[key]! / expected.memorization[key]).toBeCloseTo(1, 4);
-      }
-      expect((await rank(decoded)).rank90).toBe(expected.rank90.uncentered);
-      expect((await rank(decoded, { centred: true })).rank90).toBe(expected.rank90.centered);
-    },
-  );
 });

@@ -36,11 +36,12 @@ const empty = await runOf("empty", 16, { noise: 0 });
 
 describe("attractors from elsewhere", () => {
   it("are a run's, one of its sets', or rows of a file", async () => {
-    expect(await readAttractors(oneSet, 16)).toMatchObject({ rows: 5, columns: 16 });
-    expect(await readAttractors(`${twoSets}#b`, 16)).toMatchObject({ rows: 6, columns: 16 });
+    expect((await readAttractors(oneSet, 16)).attractors).toMatchObject({ rows: 5, columns: 16 });
+    expect((await readAttractors(`${twoSets}#b`, 16)).attractors).toMatchObject({ rows: 6, columns: 16 });
     const file = join(folder, "rows.safetensors");
     await writeSafetensors(file, { points: { shape: [2, 16], data: new Float32Array(32).fill(1) } });
-    expect(await readAttractors(`${file}#points`, 16)).toMatchObject({ rows: 2, columns: 16 });
+    const found = await readAttractors(`${file}#points`, 16);
+    expect(found).toMatchObject({ attractors: { rows: 2, columns: 16 }, notes: [] });
   });
 
   it.each([
