@@ -119,6 +119,18 @@ it("omp gives errors, supports in order of selection and coefficients of the ato
   expect(rest["K2.residual_norm"]?.[0]).toEqual([2]);
 });
 
+it("no queries and no signals have no mean, and are no error", async () => {
+  expect(await json("knn", "a.npy", "none.npy", "--k", "2", "--out", "q.safetensors")).toMatchObject({
+    queries: 0,
+    score: { count: 0, mean: null, max: null },
+  });
+  expect(await tensors("q.safetensors")).toEqual({ score: [[0], []] });
+  expect(await json("omp", "a.npy", "none.npy", "--sparsity", "2", "--out", "s.safetensors")).toEqual({
+    bySparsity: { "2": { meanSquaredError: null, earlyStops: 0 } },
+  });
+  expect((await tensors("s.safetensors"))["K2.support"]).toEqual([[0, 2], []]);
+});
+
 describe("bad input ends with 2 and one sentence", () => {
   const refused: [string, string[], string][] = [
     ["widths that differ", ["similarity", "a.npy", "wide.npy"], "rows of 2 and of 3 elements"],
@@ -129,10 +141,24 @@ describe("bad input ends with 2 and one sentence", () => {
     ["more atoms than there are", ["omp", "a.npy", "b.npy", "--sparsity", "5"], "sparsity is 5"],
     ["no sparsity", ["omp", "a.npy", "b.npy"], "required option '--sparsity <list>' not specified"],
     ["a sparsity that is no number", ["omp", "a.npy", "b.npy", "--sparsity", "1,x"], "expected a number"],
+    [
+      "files named where widths differ",
+      ["knn", "a.npy", "wide.npy"],
+      "a.npy and wide.npy: rows of 2 and of 3",
+    ],
+    ["a dictionary of another width", ["omp", "wide.npy", "a.npy", "--sparsity", "1"], "wide.npy and a.npy"],
+    ["no atoms", ["omp", "none.npy", "a.npy", "--sparsity", "1"], "none.npy: is empty"],
+    ["NaN among the atoms", ["omp", "nan.npy", "a.npy", "--sparsity", "1"], "nan.npy: row 0 holds NaN"],
+    ["NaN among the queries", ["knn", "a.npy", "nan.npy"], "nan.npy: row 0 holds NaN at column 1"],
+    ["NaN to deduplicate", ["dedup", "nan.npy"], "nan.npy: row 0 holds NaN"],
+    ["NaN to rank", ["rank", "nan.npy"], "nan.npy: row 0 holds NaN"],
+    ["nothing to rank", ["rank", "none.npy"], "none.npy: is empty, expected at least one row"],
+    ["K of nothing", ["knn", "a.npy", "b.npy", "--k", "0"], "K is 0, expected a whole number from 1"],
+    ["no thread", ["dedup", "a.npy", "--threads", "0"], "threads is 0"],
     ["a run's option", ["rank", "a.npy", "--out", "x"], "--out goes with a run"],
     ["an --out that cannot be", ["dedup", "a.npy", "--out", "no/where/x"], "no such file or folder"],
   ];
-  it.each(refused)("%s", async (_, args, sentence) => {
+  it.concurrent.each(refused)("%s", async (_, args, sentence) => {
     const { code, stdout, stderr } = await latdyn(args, { cwd });
     expect(code).toBe(2);
     expect(stdout).toBe("");
