@@ -132,6 +132,8 @@ export type {
   PlanInfo,
   Progress,
 } from "./native.js";
+// What to know before taking figures for a result
+export { type Finding, type FoundSet, findings } from "./report/findings.js";
 // Runs on disk
 export { type ComparisonRunOptions, runComparison } from "./runs/comparisonRun.js";
 export { type ContractionRunOptions, runContraction } from "./runs/contractionRun.js";

@@ -103,26 +103,14 @@ export async function oodScores(
     ...options
   }: OodOptions = {},
 ): Promise<OodScores> {
-  const names = Object.keys(ood);
-  if (names.length === 0) throw new InputError("ood: there is no OOD set, expected at least one");
   checkOod({ steps, neighbours, knnRule });
   const call = callOf(options, ["steps", "neighbours", "knnRule", "normalise"]);
   if (attractors.rows === 0) {
     throw new InputError("ood: there is no attractor for trajectories to come near to");
   }
-  checkRows("ood: the training latents", train);
-  checkFinite("ood: the training latents", train);
+  checkOodSets({ train, id, ood });
+  const names = Object.keys(ood);
   const sets: [string, OodSet][] = [["id", id], ...Object.entries(ood)];
-  for (const [name, { latents }] of sets) {
-    checkWidths(`ood: ${name}`, latents, train);
-    checkRows(`ood: set "${name}"`, latents);
-    checkFinite(`ood: set "${name}"`, latents);
-    if (name !== "id" && sameRows(latents, id.latents)) {
-      throw new InputError(
-        `ood: set "${name}" holds the very inputs of ID: nothing can tell them apart, expected another set`,
-      );
-    }
-  }
   const progress = phaseProgress(onProgress);
   const everySet = sets.map(([name]) => name).join(", ");
   const notes: MeasureNote[] = [];
@@ -190,6 +178,28 @@ export async function oodScores(
   return { scores, detections, neighbours: used, shrinkage: distance.shrinkage, nonFinitePaths, notes };
 }
 
+/**
+ * What `oodScores` refuses of its sets: throws InputError where there is none, one is empty or not finite, widths
+ * differ, or a set has the very inputs of ID.
+ */
+export function checkOodSets({ train, id, ood }: Pick<OodInput, "train" | "id" | "ood">): void {
+  if (Object.keys(ood).length === 0) {
+    throw new InputError("ood: there is no OOD set, expected at least one");
+  }
+  checkRows("ood: the training latents", train);
+  checkFinite("ood: the training latents", train);
+  for (const [name, set] of [["id", id] as const, ...Object.entries(ood)]) {
+    checkWidths(`ood: ${name}`, set.latents, train);
+    checkRows(`ood: set "${name}"`, set.latents);
+    checkFinite(`ood: set "${name}"`, set.latents);
+    if (name !== "id" && sameInputs(set, id)) {
+      throw new InputError(
+        `ood: set "${name}" holds the very inputs of ID: nothing can tell them apart, expected another set`,
+      );
+    }
+  }
+}
+
 /** Throws InputError where an option of the scores does not fit. */
 export function checkOod({
   steps = 100,
@@ -232,8 +242,13 @@ async function reconstructionErrors(
   );
 }
 
-/** Whether the smaller set is the beginning of the larger: the same file, whatever part of it was taken. */
-function sameRows(a: Matrix, b: Matrix): boolean {
+/**
+ * Whether the smaller set is the beginning of the larger: the same file, whatever part of it was taken. Codes are looked
+ * at where there is nothing else: an encoder may give one code to all inputs.
+ */
+function sameInputs(first: OodSet, second: OodSet): boolean {
+  const known = first.inputs !== null && second.inputs !== null;
+  const [a, b] = [known ? first.inputs : first.latents, known ? second.inputs : second.latents];
   const length = Math.min(a.data.length, b.data.length);
   return a.data.subarray(0, length).every((value, i) => value === b.data[i]);
 }

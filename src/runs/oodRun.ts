@@ -3,6 +3,7 @@ import { callOf } from "../analysis/kernel.js";
 import type { KnnRule } from "../analysis/knn.js";
 import {
   checkOod,
+  checkOodSets,
   type OodRecord,
   type OodScores,
   type OodSet,
@@ -95,6 +96,8 @@ export async function runOod(
     return set;
   };
   const training = setOf("train").latents;
+  const oodSets = Object.fromEntries(Object.keys(ood).map((name) => [name, setOf(name)]));
+  checkOodSets({ train: training, id: setOf("id"), ood: oodSets });
   const { attractors, notes } =
     given === undefined
       ? await trainingAttractors(model, training, { ...iteration, onProgress })
@@ -105,7 +108,7 @@ export async function runOod(
       train: training,
       attractors,
       id: setOf("id"),
-      ood: Object.fromEntries(Object.keys(ood).map((name) => [name, setOf(name)])),
+      ood: oodSets,
     },
     {
       steps,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { knnScore } from "../../src/analysis/knn.js";
-import { oodScores } from "../../src/analysis/ood.js";
+import { checkOodSets, oodScores } from "../../src/analysis/ood.js";
 import { nativeEngine } from "../../src/engines/native.js";
 import { InputError } from "../../src/errors.js";
 import { type Matrix, matrix } from "../../src/matrix.js";
@@ -65,6 +65,15 @@ describe("oodScores", () => {
   });
 });
 
+it("sets with one code for all of their different inputs are not the same inputs", () => {
+  const [train, code] = [rows(2, 1, 0, 0, 1), rows(2, 5, 5)];
+  const of = (...pixels: number[]) => ({ inputs: rows(3, ...pixels), latents: code });
+  const check = (other: ReturnType<typeof of>) => () =>
+    checkOodSets({ train, id: of(1, 2, 3), ood: { other } });
+  expect(check(of(3, 2, 1))).not.toThrow();
+  expect(check(of(1, 2, 3))).toThrow("the very inputs of ID");
+});
+
 describe("knnScore", () => {
   it("agrees with sorting all distances", async () => {
     const random = seededRandom(61);
@@ -94,6 +103,10 @@ describe("knnScore", () => {
     });
     await expect(knnScore(reference, reference, { neighbours: 0 })).rejects.toThrow("K is 0");
     await expect(knnScore(rows(2), reference)).rejects.toThrow("is empty");
+    const misspelt = { neighbors: 5 } as object;
+    await expect(knnScore(reference, reference, misspelt)).rejects.toThrow(
+      'unknown option "neighbors" (did you mean "neighbours"?)',
+    );
     await expect(knnScore(reference, rows(2, 1, Number.NaN))).rejects.toThrow("holds NaN");
   });
 });
