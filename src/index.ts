@@ -17,7 +17,7 @@ export {
 } from "./analysis/contraction.js";
 export { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./analysis/contractionInitialisation.js";
 export { type Deduplicated, type DeduplicateOptions, deduplicate } from "./analysis/deduplicate.js";
-export type { MeasureOptions } from "./analysis/kernel.js";
+export type { MeasureOptions, StagedOptions } from "./analysis/kernel.js";
 export { type KnnOptions, type KnnRule, type KnnScores, knnScore } from "./analysis/knn.js";
 export { type MahalanobisScores, mahalanobis } from "./analysis/mahalanobis.js";
 export {
@@ -107,7 +107,12 @@ export {
   type TrajectorySummary,
   trajectories,
 } from "./dynamics/trajectories.js";
-export { type VerifyOptions, verifyAttractors, verifyPoints } from "./dynamics/verification.js";
+export {
+  type VerifyOptions,
+  type VerifyRunOptions,
+  verifyAttractors,
+  verifyPoints,
+} from "./dynamics/verification.js";
 export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 // Engines
 export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";

@@ -2,7 +2,7 @@
 import type { AttractorRun } from "../dynamics/result.js";
 import type { Matrix } from "../matrix.js";
 import { checkWidths, type MeasureOptions } from "./kernel.js";
-import { nearest } from "./nearest.js";
+import { type Neighbours, nearest } from "./nearest.js";
 
 export interface TwoSided {
   /** ½·(aToB + bToA) */
@@ -20,21 +20,44 @@ export interface Similarity {
   readonly euclidean: TwoSided;
 }
 
+/** The best match of every row of either set in the other. */
+export interface BestMatches {
+  readonly cosine: Neighbours;
+  readonly euclidean: Neighbours;
+}
+
+/** a [A, k], b [B, k]; null where a set is empty. Throws as `similarity`. */
+export async function bestMatches(
+  a: Matrix,
+  b: Matrix,
+  options: MeasureOptions = {},
+): Promise<BestMatches | null> {
+  checkWidths("similarity", a, b);
+  if (a.rows === 0 || b.rows === 0) return null;
+  return {
+    cosine: await nearest("similarity", a, b, "cosine", options),
+    euclidean: await nearest("similarity", a, b, "euclidean", options),
+  };
+}
+
 /**
  * ½·(mean_a max_b cos(a,b) + mean_b max_a cos(a,b)) and the mean of nearest distances likewise, in float64.
  * a [A, k], b [B, k]; null where a set is empty. A zero vector has cosine 1 to a zero vector and 0 to others.
  * Throws InputError where the widths differ or a value is not finite, AbortedError where the signal fires.
  * 2·A·B·k multiply-adds, memory O((A + B)·k).
+ * Source: the symmetric Chamfer form by which Fumero et al. compare sets of attractors.
  */
 export async function similarity(
   a: Matrix,
   b: Matrix,
   options: MeasureOptions = {},
 ): Promise<Similarity | null> {
-  checkWidths("similarity", a, b);
-  if (a.rows === 0 || b.rows === 0) return null;
-  const cosine = await nearest("similarity", a, b, "cosine", options);
-  const euclidean = await nearest("similarity", a, b, "euclidean", options);
+  const matches = await bestMatches(a, b, options);
+  return matches === null ? null : similarityOf(matches);
+}
+
+/** The means of best matches. */
+export function similarityOf({ cosine, euclidean }: BestMatches): Similarity {
   return {
     cosine: twoSided(mean(cosine.aValue), mean(cosine.bValue)),
     euclidean: twoSided(mean(euclidean.aValue), mean(euclidean.bValue)),

@@ -31,7 +31,7 @@ What comes out:
   Cosine and Euclidean similarity of the two sets of attractors: for every one the best match in the other, averaged
   (AToB over the first, BToA over the second, and the mean of the two). Of runs that started from the same points also
   the agreement of their basins: adjusted Rand index, and Jaccard overlap of basins matched one to one, beside its
-  level where labels are shuffled. The folder holds similarity.json, similarity.safetensors and report.html.`;
+  level where labels are shuffled. The page draws how alike the best matches are. The folder holds similarity.json, similarity.safetensors and report.html.`;
 
 export function similarityCommand(program: Command): void {
   const command = program

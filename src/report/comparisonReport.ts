@@ -1,13 +1,30 @@
 /** The page on two runs compared: where their attractors lie, and how they divide the same points. */
 import type { BasinAgreement } from "../analysis/basins.js";
 import type { ComparisonRecord, SetComparison, SimilarityValues } from "../analysis/comparison.js";
+import type { Neighbours } from "../analysis/nearest.js";
+import type { BestMatches } from "../analysis/similarity.js";
+import { renderChart } from "./charts.js";
 import { count, countOf, duration, quantity } from "./format.js";
-import { EMPTY, facts, type Html, html, noticeOf, page, section, table } from "./page.js";
+import { distributionChart, groupKey } from "./measureCharts.js";
+import { EMPTY, facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
 import { colour } from "./palette.js";
 
-/** The report as one HTML document: no script, no request. `version` is this package's. */
-export function comparisonReport({ sets, timing }: ComparisonRecord, version: string): string {
+/**
+ * The report as one HTML document: no script, no request, charts inside. `matches` by the name of the pair; `version` is
+ * this package's.
+ */
+export async function comparisonReport(
+  { sets, timing }: ComparisonRecord,
+  matches: ReadonlyMap<string, BestMatches>,
+  version: string,
+): Promise<string> {
   const title = "Two runs compared";
+  const sections: Html[] = [];
+  for (const [name, pair] of Object.entries(sets)) {
+    const best = matches.get(name);
+    const chart = best === undefined ? EMPTY : await matchFigures(best);
+    sections.push(section(`pair-${sections.length + 1}`, name, pairBody(pair, chart)));
+  }
   const body = html`<header>
 <p class="eyebrow">latent-dynamics report</p>
 <h1>${title}</h1>
@@ -18,11 +35,11 @@ ${facts([
   ["Time", duration(timing.seconds)],
   ["Version", version],
 ])}
-${Object.entries(sets).map(([name, pair], i) => section(`pair-${i + 1}`, name, pairBody(pair)))}`;
+${sections}`;
   return page({ title, generator: `latent-dynamics ${version}`, body });
 }
 
-function pairBody({ first, second, similarity, basins, notes }: SetComparison): Html {
+function pairBody({ first, second, similarity, basins, notes }: SetComparison, chart: Html): Html {
   const line = (letter: string, { run, set, model, latentDimension, points, attractors }: typeof first) => [
     letter,
     `${run}, set ${set}`,
@@ -45,7 +62,54 @@ ${table(
   [line("A", first), line("B", second)],
 )}
 ${similarity === null ? EMPTY : similarityTable(similarity)}
+${chart}
 ${basins === null ? EMPTY : basinTable(basins)}`;
+}
+
+interface MatchFigure {
+  readonly title: string;
+  readonly axis: string;
+  readonly domain: readonly [number, number];
+  readonly caption: string;
+}
+
+/** How alike the best matches are, from either side. */
+async function matchFigures({ cosine, euclidean }: BestMatches): Promise<Html> {
+  const least = Math.min(...cosine.aValue, ...cosine.bValue);
+  const most = Math.max(...euclidean.aValue, ...euclidean.bValue);
+  // Sets that are alike up to rounding should look so.
+  return html`<div class="grid">
+${await matchFigure(cosine, {
+  title: "Cosine of the best match",
+  axis: "cosine to the most similar attractor",
+  domain: [Math.min(0.9, least), 1],
+  caption:
+    "For every attractor of one run, the cosine of the most similar one of the other. What lies far left has no counterpart there.",
+})}
+${await matchFigure(euclidean, {
+  title: "Distance to the best match",
+  axis: "distance to the nearest attractor",
+  domain: [0, most > 0 ? most : 1],
+  caption: "The same by distance. What lies far right has no counterpart.",
+})}
+</div>`;
+}
+
+async function matchFigure(
+  { aValue, bValue }: Neighbours,
+  { title, axis, domain, caption }: MatchFigure,
+): Promise<Html> {
+  const groups = [
+    { name: "A to B", values: aValue },
+    { name: "B to A", values: bValue },
+  ];
+  const words = `${title}: ${countOf(aValue.length, "attractor")} of A and ${count(bValue.length)} of B.`;
+  const chart = await renderChart(distributionChart(groups, { title: axis, domain }), words);
+  return figure({
+    title,
+    body: html`${groupKey(groups.map(({ name }) => name))}${trusted(chart)}`,
+    caption,
+  });
 }
 
 function similarityTable(found: SimilarityValues): Html {

@@ -8,7 +8,7 @@ import type {
   SimilarityValues,
 } from "../analysis/comparison.js";
 import { callOf, type MeasureOptions, type StagedOptions } from "../analysis/kernel.js";
-import { type Similarity, similarity } from "../analysis/similarity.js";
+import { type BestMatches, bestMatches, type Similarity, similarityOf } from "../analysis/similarity.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
@@ -40,8 +40,10 @@ interface Chosen {
 /**
  * `first` and `second` are RUN or RUN#SET. Without a set, sets of the same name are compared; where each run has one,
  * those are. Basins are compared where both sets started from the same points: sources that the records describe
- * alike, noise in latent spaces of one width. Writes similarity.json, similarity.safetensors (for each pair NAME.label_a,
- * NAME.label_b [N] where the basins were compared) and report.html.
+ * alike, noise in latent spaces of one width. Writes similarity.json, similarity.safetensors (for each pair NAME and
+ * metric M, cosine or euclidean: NAME.M_a [A], the best match of each attractor of A, and NAME.M_match_a, which one of B
+ * it is; NAME.M_b and NAME.M_match_b [B] likewise; NAME.label_a, NAME.label_b [N] where the basins were compared) and
+ * report.html.
  * Throws InputError where runs, sets or the folder do not fit; AbortedError where the signal fires; then nothing is
  * written.
  */
@@ -71,19 +73,30 @@ export async function runComparison(
   if (folder !== null) await checkMeasureFolder(folder, check);
 
   const sets: Record<string, SetComparison> = {};
-  const labels = new Map<string, TensorToWrite>();
+  const tensors = new Map<string, TensorToWrite>();
+  const matches = new Map<string, BestMatches>();
   for (const [a, b] of pairs) {
     if (call.signal?.aborted) {
       throw new AbortedError("similarity: aborted", undefined, { cause: call.signal.reason });
     }
     const key = a.set.name === b.set.name ? a.set.name : `${a.set.name}~${b.set.name}`;
     const notes: MeasureNote[] = [];
-    const alike = await likeness(a, b, { ...call, onProgress: progress("compare", key) }, notes);
+    const best = await matchesOf(a, b, { ...call, onProgress: progress("compare", key) }, notes);
+    if (best !== null) {
+      matches.set(key, best);
+      for (const metric of ["cosine", "euclidean"] as const) {
+        const { aIndex, aValue, bIndex, bValue } = best[metric];
+        tensors.set(`${key}.${metric}_a`, { shape: [aValue.length], data: Float32Array.from(aValue) });
+        tensors.set(`${key}.${metric}_b`, { shape: [bValue.length], data: Float32Array.from(bValue) });
+        tensors.set(`${key}.${metric}_match_a`, { shape: [aIndex.length], data: aIndex });
+        tensors.set(`${key}.${metric}_match_b`, { shape: [bIndex.length], data: bIndex });
+      }
+    }
     const same = samePoints || startAlike(a, b, notes);
     const basins = same ? basinAgreement(a.set.label, b.set.label, { randomSeed, permutations }) : null;
     if (basins !== null) {
-      labels.set(`${key}.label_a`, { shape: [a.set.label.length], data: a.set.label });
-      labels.set(`${key}.label_b`, { shape: [b.set.label.length], data: b.set.label });
+      tensors.set(`${key}.label_a`, { shape: [a.set.label.length], data: a.set.label });
+      tensors.set(`${key}.label_b`, { shape: [b.set.label.length], data: b.set.label });
     }
     for (const [letter, chosen] of [["A", a] as const, ["B", b] as const]) {
       notes.push(...storedFindings(chosen).map(({ kind, text }) => ({ kind, text: `${letter}: ${text}` })));
@@ -95,15 +108,16 @@ export async function runComparison(
         ),
       );
     }
+    const alike = best === null ? null : flat(similarityOf(best));
     sets[key] = { first: describe(a), second: describe(b), similarity: alike, basins, notes };
   }
   const record: ComparisonRecord = { sets, timing: { seconds: (performance.now() - start) / 1000 } };
   if (folder !== null) {
     const { comparisonReport } = await import("../report/comparisonReport.js");
-    const page = report ? comparisonReport(record, packageVersion()) : null;
+    const page = report ? await comparisonReport(record, matches, packageVersion()) : null;
     await writeMeasure(
       folder,
-      { name: "similarity", record, tensors: { similarity: labels }, report: page },
+      { name: "similarity", record, tensors: { similarity: tensors }, report: page },
       check,
     );
   }
@@ -135,12 +149,12 @@ function pair(first: readonly Chosen[], second: readonly Chosen[]): [Chosen, Cho
   );
 }
 
-async function likeness(
+async function matchesOf(
   { set: a, run: runA }: Chosen,
   { set: b, run: runB }: Chosen,
   call: MeasureOptions,
   notes: MeasureNote[],
-): Promise<SimilarityValues | null> {
+): Promise<BestMatches | null> {
   if (a.attractors.columns !== b.attractors.columns) {
     notes.push(
       noteThat(
@@ -149,7 +163,7 @@ async function likeness(
     );
     return null;
   }
-  const found = await similarity(a.attractors, b.attractors, call);
+  const found = await bestMatches(a.attractors, b.attractors, call);
   if (found === null) {
     notes.push(noteThat("One of the two has no attractor, so there is no similarity."));
     return null;
@@ -160,7 +174,7 @@ async function likeness(
       text: "The runs are of different models. Two models share no coordinates, even where they are trained alike: similarity by place says little here, agreement of basins does.",
     });
   }
-  return flat(found);
+  return found;
 }
 
 /** The six numbers of a similarity by the names that the command line prints. */

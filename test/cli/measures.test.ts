@@ -125,6 +125,12 @@ it("similarity of two runs over the same points, set by set", async () => {
   expect(sets.data!.similarity!.cosine).toBeGreaterThan(0.99);
   expect(sets.data!.basins!.points).toBe(60);
   expect(sets.data!.basins!.adjustedRand).toBeGreaterThan(0.9);
+  const { tensors } = await readSafetensors(join(cwd, "same", "similarity.safetensors"));
+  expect(tensors.get("data.label_a")?.shape).toEqual([60]);
+  const best = Array.from(tensors.get("data.cosine_a")!.data, Number);
+  expect(best).toHaveLength(sets.data!.first.attractors);
+  const mean = best.reduce((sum, value) => sum + value, 0) / best.length;
+  expect(mean).toBeCloseTo(sets.data!.similarity!.cosineAToB, 6);
   const other = await recordOf<ComparisonRecord>("similarity", "one#data", "two#noise", "--out", "other");
   expect(other.sets["data~noise"]).toMatchObject({ basins: null });
   expect(other.sets["data~noise"]!.notes[0]!.text).toContain("the sets have 60 and 30 points");

@@ -129,7 +129,7 @@ export async function makePages(folder: string): Promise<Map<string, MeasurePage
     // Steps, distance and norm of two sets; six paths at nine stored steps, of each.
     { name: "trajectories", file: report("trajectories"), charts: 6, pictures: 2 * 6 * 7 },
     { name: "memorization", file: report("memorization"), charts: 1, pictures: 2 * cards },
-    { name: "similarity", file: report("similarity"), charts: 0, pictures: 0 },
+    { name: "similarity", file: report("similarity"), charts: 4, pictures: 0 },
     { name: "rank", file: report("rank"), charts: 1, pictures: 0 },
     // Two curves of the inputs and one of the latents; input, decoded latent and four sparsities of two dictionaries.
     { name: "probe", file: report("probe"), charts: 3, pictures: 3 * (10 + 9) },
