@@ -138,7 +138,9 @@ export function formatField({ model, field, summary, notes, timing }: FieldRecor
           `${(100 * (field.inPlaneShare as number)).toFixed(1)} % of the squared displacement lies in the plane`,
         ]),
     "",
-    table(["attractor", "x", "y", ...(model.latentDimension > 2 ? ["off plane"] : []), "basin"], rows),
+    rows.length === 0
+      ? "no point of the grid converged, so there is no attractor"
+      : table(["attractor", "x", "y", ...(model.latentDimension > 2 ? ["off plane"] : []), "basin"], rows),
     ...(more > 0 ? [`and ${more} more`] : []),
     "",
     `${count(summary.grid.converged)} of ${count(summary.grid.points)} grid points converged`,

@@ -194,6 +194,7 @@ tbody th{font-weight:500}
 .grid{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:36px 48px;margin:1.5rem 0}
 figure{margin:0;min-width:0}
 figure.wide{grid-column:1/-1}
+figure.wide+.scroll{margin-top:1.5rem}
 figcaption{color:var(--muted);font-size:.875rem;line-height:1.5;margin-top:.6rem;max-width:80ch}
 figure>svg{display:block;width:100%;max-width:560px;height:auto;overflow:visible;font-family:inherit}
 .cards{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:20px 16px}
