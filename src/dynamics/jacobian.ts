@@ -16,7 +16,7 @@ export interface JacobianOptions {
   /** Who computes f and its derivatives. Default: the native engine of the model. */
   readonly engine?: Engine;
   readonly signal?: AbortSignal;
-  /** Points that are done, of all. */
+  /** Points that are done, of all; told again while large ones are at work. */
   readonly onProgress?: (progress: { finished: number; total: number }) => void;
 }
 
@@ -196,7 +196,7 @@ async function krylovSpectra(
   const spectralNorm = new Float64Array(points.rows).fill(Number.NaN);
   let unconverged = 0;
   let accuracy = 0;
-  const { forward, backward } = products;
+  const { backward } = products;
   const most = Math.max(1, Math.floor(KRYLOV_NUMBERS / (k * KRYLOV_MOST)));
   for (let first = 0; first < points.rows; first += most) {
     const count = Math.min(most, points.rows - first);
@@ -206,6 +206,12 @@ async function krylovSpectra(
         data.set(row(points, first + index), i * k);
       });
       return { data, rows: which.length, columns: k };
+    };
+    // A point takes up to hundreds of products: whoever listens should hear that they go on.
+    const forward = async (latents: Matrix, vectors: Matrix): Promise<Matrix> => {
+      const product = await products.forward(latents, vectors);
+      onProgress?.({ finished: first, total: points.rows });
+      return product;
     };
     const krylov = { count, k, tolerance: KRYLOV_TOLERANCE, most: KRYLOV_MOST, threads, signal };
     const radius = await largestEigenvalues((which, vectors) => forward(at(which), vectors), krylov);

@@ -131,8 +131,13 @@ describe("spectra", () => {
 
     it("a symmetric matrix of known spectrum", async () => {
       using model = affine("symmetric", symmetricWithSpectrum(spectrum, directions), new Array(k).fill(0));
-      const found = await spectra(model, rows(k, 3));
+      const told: number[] = [];
+      const onProgress = ({ finished }: { finished: number }) => told.push(finished);
+      const found = await spectra(model, rows(k, 3), { onProgress });
       expect(found.solver).toBe("krylov");
+      // After every product, and when they are done.
+      expect(told.length).toBeGreaterThan(10);
+      expect(told.at(-1)).toBe(3);
       expect(found.unconverged).toBe(0);
       expect(found.accuracy).toBeLessThan(1e-5);
       for (let i = 0; i < 3; i++) {
