@@ -115,9 +115,11 @@ export {
 } from "./dynamics/verification.js";
 export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 // Engines
-export type { CallOptions, Engine, EngineInfo } from "./engines/engine.js";
+export { drive } from "./engines/drive.js";
+export type { CallOptions, Engine, EngineDevice, EngineInfo } from "./engines/engine.js";
 export { inspectModel, type ModelDescription, type NodeDescription } from "./engines/inspect.js";
 export { type NativeEngine, nativeEngine } from "./engines/native.js";
+export type { Runtime } from "./engines/runtime.js";
 // Errors
 export { AbortedError, EngineError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
 export { jacobianVectorGraph, vectorJacobianGraph } from "./graph/differentiate.js";

@@ -105,6 +105,23 @@ export interface IterateResult {
   seconds: number;
 }
 
+/**
+ * An iteration whose map someone else computes. Decides what the native loop decides, on one thread, as it is told:
+ * a call takes about as long as reading the batch does.
+ */
+export interface NativeIteration {
+  /** A new batch of at most `rows` points of the queue; its number. Batches out at the same time share the queue. */
+  open(rows: number): number;
+  /** The points [n, k] that f is to be applied to, a new array; empty where the batch is done. */
+  points(batch: number): Float32Array;
+  /** Takes f of those points. Throws Error where there are not as many numbers. */
+  advance(batch: number, mapped: Float32Array): void;
+  readonly finished: number;
+  readonly evaluations: number;
+  /** The result; points still on their way are unfinished ones. Nothing may be called after it. */
+  close(): Omit<IterateResult, "aborted" | "seconds">;
+}
+
 export interface DeduplicateOptions {
   rule: "greedy" | "components" | "euclidean";
   /** Cosine above which two rows are equal (greedy, components). */
@@ -313,6 +330,8 @@ export interface NativeAddon {
     options: IterateOptions,
     onProgress?: (progress: Progress) => void,
   ): NativeJob<IterateResult>;
+  /** initial [N, k]. */
+  openIteration(initial: Float32Array, k: number, options: Omit<IterateOptions, "threads">): NativeIteration;
   /** N(0, scale²) from Philox4x32-10 keyed by (randomSeed, row, column): [rows, columns], rows counted from firstRow. */
   noise(randomSeed: number, firstRow: number, rows: number, columns: number, scale: number): Float32Array;
   deduplicate(

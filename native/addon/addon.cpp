@@ -1,5 +1,6 @@
 // The addon's face. Arguments are checked in the files behind it; nothing here or there is numeric.
 #include "functions.h"
+#include "iteration_handle.h"
 #include "job.h"
 #include "plan_handle.h"
 
@@ -11,8 +12,9 @@ namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
     watch_environment(env);
-    auto* classes =
-        new Classes{Napi::Persistent(PlanHandle::define(env))}; // lives as long as the environment
+    // Lives as long as the environment.
+    auto* classes = new Classes{Napi::Persistent(PlanHandle::define(env)),
+                                Napi::Persistent(IterationHandle::define(env))};
     env.AddCleanupHook([classes] { delete classes; });
     const auto add = [&](const char* name, Napi::Value (*body)(const Napi::CallbackInfo&)) {
         exports[name] = Napi::Function::New(env, body, name, classes);
@@ -22,6 +24,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("compile", compile_graph);
     add("apply", start_apply);
     add("iterate", start_iterate);
+    add("openIteration", open_iteration);
     add("noise", make_noise);
     add("deduplicate", start_deduplicate);
     add("nearest", start_nearest);

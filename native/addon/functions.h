@@ -10,6 +10,8 @@ Napi::Value compile_graph(const Napi::CallbackInfo& info);
 // run_plan.cpp
 Napi::Value start_apply(const Napi::CallbackInfo& info);
 Napi::Value start_iterate(const Napi::CallbackInfo& info);
+// iteration_handle.cpp
+Napi::Value open_iteration(const Napi::CallbackInfo& info);
 // points.cpp
 Napi::Value make_noise(const Napi::CallbackInfo& info);
 Napi::Value start_deduplicate(const Napi::CallbackInfo& info);

@@ -30,7 +30,7 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
 
 // The addon's classes, handed to every function as its data.
 struct Classes {
-    Napi::FunctionReference plan;
+    Napi::FunctionReference plan, iteration;
 };
 
 // The plan at argument i. Throws Error for anything else.

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { type AttractorOptions, CRITERIA, checkDevice, checkEngine, RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
+import { deviceText, layoutText } from "../report/device.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
@@ -140,7 +141,8 @@ function print(
 }
 
 /** The result as a short table. */
-export function formatRecord({ model, device, summary, similarity, timing, interrupted }: RunRecord): string {
+export function formatRecord(record: RunRecord): string {
+  const { model, device, summary, similarity, timing, interrupted } = record;
   const unfinished = Object.values(summary).some((set) => set.unfinished !== undefined);
   const headings = ["set", "points", "converged", "max-iterations", "cycle", "diverged", "non-finite"];
   if (unfinished) headings.push("unfinished");
@@ -166,7 +168,7 @@ export function formatRecord({ model, device, summary, similarity, timing, inter
       `similarity of ${pair}: cosine ${cosine?.toFixed(4) ?? "–"}, euclidean ${euclidean?.toPrecision(4) ?? "–"}`,
   );
   return [
-    `${model.name}: k = ${model.latentDimension}, ${device.kind} ${device.isa}, ${device.layout} layout, ${device.threads} threads`,
+    `${model.name}: k = ${model.latentDimension}, ${deviceText(record)}, ${layoutText(record)}, ${device.threads} threads`,
     "",
     table(headings, rows),
     "",

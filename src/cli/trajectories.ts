@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { parsePoints } from "../dynamics/points.js";
 import type { TrajectoryOptions, TrajectoryRecord } from "../dynamics/trajectories.js";
 import { InputError } from "../errors.js";
+import { deviceText } from "../report/device.js";
 import { countOf } from "../report/format.js";
 import { runTrajectories } from "../runs/trajectoryRun.js";
 import { collect, given, number } from "./arguments.js";
@@ -91,14 +92,8 @@ function parseStore(text: string): TrajectoryOptions["store"] {
 }
 
 /** The sets as a table. */
-export function formatTrajectories({
-  model,
-  device,
-  options,
-  summary,
-  notes,
-  timing,
-}: TrajectoryRecord): string {
+export function formatTrajectories(record: TrajectoryRecord): string {
+  const { model, device, options, summary, notes, timing } = record;
   const value = (number: number | null | undefined): string => number?.toPrecision(4) ?? "–";
   const rows = Object.entries(summary).map(([name, set]) => [
     name,
@@ -116,7 +111,7 @@ export function formatTrajectories({
       ? `scored against ${countOf(options.attractors, "attractor")}`
       : "not scored";
   return [
-    `${model.name}: k = ${model.latentDimension}, ${count(Number(options.steps))} steps, ${scored}; ${device.kind} ${device.isa}, ${device.threads} threads`,
+    `${model.name}: k = ${model.latentDimension}, ${count(Number(options.steps))} steps, ${scored}; ${deviceText(record)}, ${device.threads} threads`,
     "",
     table(
       [

@@ -1,46 +1,76 @@
 /** Who computes f. One interface, so that whatever runs a model is driven, stopped and measured the same way. */
 import type { Matrix } from "../matrix.js";
-import type { IterateOptions, IterateResult, Progress } from "../native.js";
+import type {
+  IterateOptions,
+  IterateResult,
+  Progress,
+  TrajectoryOptions,
+  TrajectoryResult,
+} from "../native.js";
 
 export interface CallOptions {
-  /** Worker threads, at least 1. */
+  /** Worker threads of the native engine and of the measures around others, at least 1. */
   readonly threads: number;
   readonly signal?: AbortSignal;
   /** Called at most 10 times a second. What it throws stops the call and rejects its promise. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** Where f is computed. */
+export interface EngineDevice {
+  /** "cpu", "wasm", "cuda", … */
+  readonly kind: string;
+  /** Of the native engine: its instruction set, how it lays rows out and why, rows that are computed at once. */
+  readonly isa?: string;
+  readonly layout?: string;
+  readonly reason?: string;
+  readonly tileRows?: number;
+  /** Of other engines: rows of one call, and calls at the same time. */
+  readonly batchRows?: number;
+  readonly concurrency?: number;
+}
+
 /** How the map is computed, as a run's record keeps it. */
 export interface EngineInfo {
-  readonly device: { kind: "cpu"; isa: string; layout: string; reason: string; tileRows: number };
+  readonly device: EngineDevice;
   /** Libraries and their versions. */
   readonly versions: Record<string, string>;
 }
 
 export interface Engine {
+  /** "native", or the runtime's name: "onnxruntime", "tfjs:wasm", "function", "process". */
   readonly name: string;
   info(): EngineInfo;
   /**
    * f once: latents [N, k] → [N, k]. Throws InputError where the width is not k, AbortedError where the signal
-   * fired.
+   * fired, and EngineError where a runtime outside this library fails.
    */
   apply(latents: Matrix, options: CallOptions): Promise<Matrix>;
   /**
    * f until each row is done (statuses of dynamics/result.ts). An abort is no error here: it resolves with
-   * `aborted: true` and the rows that were finished. Throws InputError where the width is not k.
+   * `aborted: true` and the rows that were finished. Throws InputError and EngineError as apply.
    */
   iterate(initial: Matrix, options: CallOptions & Omit<IterateOptions, "threads">): Promise<IterateResult>;
+  /**
+   * Paths of exactly `steps` applications of f: initial [N, k], attractors [A, k] to score them against (A may be 0).
+   * As with iterate an abort is no error here. Throws as iterate.
+   */
+  walk(
+    initial: Matrix,
+    attractors: Matrix,
+    options: CallOptions & Omit<TrajectoryOptions, "threads">,
+  ): Promise<TrajectoryResult>;
   /** E: inputs [N, elements of the input shape] → latents [N, k]. Throws as apply, and for a square map. */
   encode(inputs: Matrix, options: CallOptions): Promise<Matrix>;
   /** D: latents [N, k] → [N, elements of the input shape]. Throws as apply, and for a square map. */
   decode(latents: Matrix, options: CallOptions): Promise<Matrix>;
   /**
    * J_f(z)·v, row by row: latents [N, k] and tangents [N, k] → [N, k]. Left out by an engine that cannot
-   * differentiate. Throws as apply.
+   * differentiate: differences of f stand in for it. Throws as apply.
    */
   jacobianVector?(latents: Matrix, tangents: Matrix, options: CallOptions): Promise<Matrix>;
   /** J_f(z)ᵀ·u, row by row: latents [N, k] and cotangents [N, k] → [N, k]. Left out and throws as jacobianVector. */
   vectorJacobian?(latents: Matrix, cotangents: Matrix, options: CallOptions): Promise<Matrix>;
-  /** Frees what was compiled. Calls already running finish. */
-  dispose(): void;
+  /** Frees what was compiled or loaded. Calls of the native engine that are running finish. */
+  dispose(): void | Promise<void>;
 }

@@ -12,8 +12,6 @@ import {
   native,
   type PlanInfo,
   type Progress,
-  type TrajectoryOptions,
-  type TrajectoryResult,
 } from "../native.js";
 import { packageVersion } from "../version.js";
 import type { CallOptions, Engine } from "./engine.js";
@@ -22,15 +20,7 @@ export interface NativeEngine extends Engine {
   readonly name: "native";
   /** The plan of f. Compiles it where that has not happened yet. */
   plan(): PlanInfo;
-  /**
-   * Paths of exactly `steps` applications of f: initial [N, k], attractors [A, k] to score them against (A may be 0).
-   * As with iterate an abort is no error here. Throws InputError where a width is not k.
-   */
-  walk(
-    initial: Matrix,
-    attractors: Matrix,
-    options: CallOptions & Omit<TrajectoryOptions, "threads">,
-  ): Promise<TrajectoryResult>;
+  dispose(): void;
 }
 
 const engines = new WeakMap<Autoencoder, Map<string, NativeEngine>>();

@@ -17,9 +17,11 @@ export interface Runtime {
   readonly batchRows: number;
   /** Calls that may run at the same time, at least 1. */
   readonly concurrency: number;
+  /** Seconds after which a call that has not answered has failed. Default 600. */
+  readonly timeout?: number;
   /**
-   * f once: latents [rows, k] → [rows, k], rows in their order, each independent of the others. Neither keeps nor
-   * changes what it is given, and gives an array of its own. Throws EngineError where the runtime fails.
+   * f once: latents [rows, k] → [rows, k], rows in their order, each independent of the others. What it is
+   * given is its own, to change or to transfer; what it gives is not touched by it any more. Throws EngineError where the runtime fails.
    */
   apply(latents: Float32Array, rows: number): Promise<Float32Array>;
   /** E: [rows, inputElements] → [rows, k]. Left out by a square map. Throws as apply. */

@@ -1,4 +1,5 @@
 /** The page on one extraction of attractors: what was computed, and what came out for every set of points. */
+
 import {
   type AttractorRun,
   type RunRecord,
@@ -19,6 +20,7 @@ import {
   statusChart,
   traceChart,
 } from "./charts.js";
+import { deviceText, layoutText } from "./device.js";
 import { findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import {
@@ -31,6 +33,7 @@ import {
 } from "./images.js";
 import {
   EMPTY,
+  type Fact,
   facts,
   figure,
   type Html,
@@ -144,7 +147,8 @@ function lead({ model, options, summary }: RunRecord): Html {
   return html`<p class="lead">${map} was applied over and over to ${countOf(points, "initial point")}, each until ${criterion} or ${cap} of <var>f</var> had been made. Points that came to rest at the same place share an attractor; together they are its basin.</p>`;
 }
 
-function factsOf({ model, device, versions, options, summary, timing }: RunRecord, version: string): Html {
+function factsOf(record: RunRecord, version: string): Html {
+  const { model, device, versions, options, summary, timing } = record;
   const libraries = Object.entries({ "latent-dynamics": version, ...versions });
   const option = (name: string) => {
     const value = options[name];
@@ -157,12 +161,9 @@ function factsOf({ model, device, versions, options, summary, timing }: RunRecor
     ["Input", model.inputShape === null ? "none (square map)" : formatShape(model.inputShape)],
     ["Tolerance", option("tolerance")],
     ["Most iterations", option("maxIterations")],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Threads", device.threads],
-    [
-      "Layout",
-      html`<span title="${device.reason}">${device.layout}, ${countOf(device.tileRows, "row")} a tile</span>`,
-    ],
+    layoutFact(record),
     ["Time", duration(timing.seconds)],
     ["Points per second", quantity(timing.rowsPerSecond)],
     [html`Applications of <var>f</var>`, count(timing.mapEvaluations)],
@@ -540,11 +541,22 @@ function similarity({ similarity: pairs }: RunRecord): Html {
   );
 }
 
+/** Of the native engine the layout and, behind it, why; of another one its batches. */
+function layoutFact(record: RunRecord): Fact {
+  const { layout, tileRows, reason } = record.device;
+  if (layout === undefined || tileRows === undefined) return ["Batches", layoutText(record)];
+  return ["Layout", html`<span title="${reason ?? ""}">${layout}, ${countOf(tileRows, "row")} a tile</span>`];
+}
+
 /** Everything needed to make the run again. */
 function options({ options, device, model }: RunRecord): Html {
   // JSON has no infinity, which is a legal divergence ratio.
   const written = (_: string, value: unknown) => (value === Number.POSITIVE_INFINITY ? "Infinity" : value);
   const text = JSON.stringify({ model, device, options }, written, 2);
-  return html`<p>${device.layout} layout: ${device.reason}</p>
-<details><summary>Model, device and options as recorded</summary><pre>${text}</pre></details>`;
+  const layout =
+    device.reason === undefined
+      ? EMPTY
+      : html`<p>${device.layout ?? ""} layout: ${device.reason}</p>
+`;
+  return html`${layout}<details><summary>Model, device and options as recorded</summary><pre>${text}</pre></details>`;
 }

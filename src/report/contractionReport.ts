@@ -1,6 +1,8 @@
 /** The page on contraction: how noise fares in the untrained network, and how the trained map stretches space. */
+
 import type { Contraction, Distribution } from "../analysis/contraction.js";
 import { renderChart } from "./charts.js";
+import { deviceText } from "./device.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import { type DistributionOptions, distributionChart, type Group, groupKey } from "./measureCharts.js";
 import { EMPTY, facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
@@ -26,12 +28,12 @@ ${section("options", "Options", options(result))}`;
 }
 
 function factsOf({ record }: Contraction, version: string): Html {
-  const { model, device, timing } = record;
+  const { model, timing } = record;
   const hash = html`<span title="${model.hash}">SHA-256 ${model.hash.slice(0, 12)}…</span>`;
   return facts([
     ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
     [html`Latent dimensions <var>k</var>`, count(model.latentDimension)],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Time", duration(timing.seconds)],
     ["Version", version],
   ]);

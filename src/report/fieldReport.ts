@@ -1,5 +1,7 @@
 /** The page on a vector field: the picture, what its colours and numbers stand for, and what became of the grid. */
+
 import type { Field } from "../dynamics/field.js";
+import { deviceText } from "./device.js";
 import { fieldPicture, normLevels, rankOf, tint } from "./fieldPicture.js";
 import { findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
@@ -84,7 +86,7 @@ function lead({ record, through, x, y }: Field): Html {
 }
 
 function factsOf({ record, inPlaneShare, through }: Field, version: string): Html {
-  const { model, device, timing, field } = record;
+  const { model, timing, field } = record;
   const hash = html`<span title="${model.hash}">SHA-256 ${model.hash.slice(0, 12)}…</span>`;
   return facts([
     ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
@@ -102,7 +104,7 @@ function factsOf({ record, inPlaneShare, through }: Field, version: string): Htm
         ]),
     ["Median step", field.norm === null ? "–" : quantity(field.norm.median)],
     ["Attractors", count(field.attractors.length)],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Time", duration(timing.seconds)],
     [html`Applications of <var>f</var>`, count(timing.mapEvaluations)],
     ["Version", version],

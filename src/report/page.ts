@@ -7,7 +7,7 @@ export interface Html {
   readonly html: string;
 }
 
-type Content = Html | readonly Html[] | string | number;
+export type Content = Html | readonly Html[] | string | number;
 
 /** For text and for attribute values in double quotes. */
 export function escapeHtml(text: string): string {

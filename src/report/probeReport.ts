@@ -1,8 +1,10 @@
 /** The page on a probe: how well attractors of noise rebuild the codes of data, beside a random orthonormal basis. */
+
 import type { Probe, ProbeAt, ProbeSet } from "../analysis/probing.js";
 import type { Shape } from "../graph/graph.js";
 import { type Matrix, row } from "../matrix.js";
 import { renderChart } from "./charts.js";
+import { deviceText } from "./device.js";
 import { type Finding, findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import { type DisplayRange, displayRange, type ImageShape, imageShape, pngDataUri } from "./images.js";
@@ -86,7 +88,7 @@ function lead({ record, sets }: Probe): Html {
 }
 
 function factsOf({ record }: Probe, version: string): Html {
-  const { model, device, timing, dictionary } = record;
+  const { model, timing, dictionary } = record;
   const hash = html`<span title="${model.hash}">SHA-256 ${model.hash.slice(0, 12)}…</span>`;
   return facts([
     ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
@@ -96,7 +98,7 @@ function factsOf({ record }: Probe, version: string): Html {
     ["Attractors among them", count(dictionary.attractors)],
     ["By distance", count(dictionary.attractorsEuclidean)],
     ["Mean iterations", dictionary.meanIterations === null ? "–" : dictionary.meanIterations.toFixed(1)],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Time", duration(timing.seconds)],
     ["Version", version],
   ]);

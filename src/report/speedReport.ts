@@ -1,7 +1,9 @@
 /** The page on convergence speed: predicted against true iterations, for each rate a prediction can start from. */
+
 import type { TopLevelSpec } from "vega-lite";
 import { type Agreement, RATES, type Rate, type Speed, type SpeedSet } from "../dynamics/speed.js";
 import { along, FRAME, renderChart, roundTicks } from "./charts.js";
+import { deviceText } from "./device.js";
 import { type Finding, findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import { facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
@@ -49,13 +51,13 @@ ${section("options", "Options", options(speed))}`;
 }
 
 function factsOf({ record }: Speed, version: string): Html {
-  const { model, device, timing, options: given } = record;
+  const { model, timing, options: given } = record;
   const hash = html`<span title="${model.hash}">SHA-256 ${model.hash.slice(0, 12)}…</span>`;
   return facts([
     ["Model", html`${model.name}, ${model.format}, ${hash}`, "line"],
     [html`Latent dimensions <var>k</var>`, count(model.latentDimension)],
     ["Tolerance", typeof given.tolerance === "number" ? quantity(given.tolerance) : "–"],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Time", duration(timing.seconds)],
     [html`Applications of <var>f</var>`, count(timing.mapEvaluations)],
     ["Version", version],

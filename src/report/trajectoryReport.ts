@@ -1,9 +1,11 @@
 /** The page on trajectories: how steps, distances and norms change along the paths, and what the paths look like. */
+
 import type { Bands } from "../dynamics/bands.js";
 import type { TrajectoryRun, TrajectorySet } from "../dynamics/trajectories.js";
 import type { Shape } from "../graph/graph.js";
 import { type Matrix, row } from "../matrix.js";
 import { renderChart } from "./charts.js";
+import { deviceText } from "./device.js";
 import type { Finding } from "./findings.js";
 import { count, countOf, duration, quantity } from "./format.js";
 import { displayRange, imageShape, pngDataUri } from "./images.js";
@@ -157,7 +159,7 @@ function factsOf({ record }: TrajectoryRun, version: string): Html {
         ? `${count(options.attractors)}${typeof options.attractorsFrom === "string" ? `, ${options.attractorsFrom}` : ""}`
         : "none given",
     ],
-    ["Device", `${device.kind}, ${device.isa}`],
+    ["Device", deviceText(record)],
     ["Threads", device.threads],
     ["Time", duration(timing.seconds)],
     ["Paths per second", quantity(timing.rowsPerSecond)],

@@ -1,0 +1,17 @@
+/** Where f was computed, in words. */
+import type { RunRecord } from "../dynamics/result.js";
+import { countOf } from "./format.js";
+
+type Computed = Pick<RunRecord, "device" | "options">;
+
+/** "cpu, avx512", or of an engine without instruction sets its name: "cpu, function". */
+export function deviceText({ device, options }: Computed): string {
+  return `${device.kind}, ${device.isa ?? String(options.engine)}`;
+}
+
+/** How rows are put together: "lanes layout", or "batches of 256 rows". */
+export function layoutText({ device: { layout, batchRows = 1, concurrency = 1 } }: Computed): string {
+  if (layout !== undefined) return `${layout} layout`;
+  const together = concurrency > 1 ? `, ${concurrency} at the same time` : "";
+  return `batches of ${countOf(batchRows, "row")}${together}`;
+}
