@@ -18,8 +18,9 @@ export class UnsupportedOperatorError extends InputError {
     message: string,
     readonly operator: string,
     readonly node: string,
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
   }
 }
 

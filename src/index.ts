@@ -113,8 +113,9 @@ export {
   verifyAttractors,
   verifyPoints,
 } from "./dynamics/verification.js";
-export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 // Engines
+export { type EngineOptions, engineOf } from "./engines/choose.js";
+export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 export { drive } from "./engines/drive.js";
 export type { CallOptions, Engine, EngineDevice, EngineInfo } from "./engines/engine.js";
 export { inspectModel, type ModelDescription, type NodeDescription } from "./engines/inspect.js";
@@ -128,7 +129,11 @@ export { elements, formatShape, type Graph, type Node, type Shape, type Value } 
 export { type Matrix, matrix, row, takeRows } from "./matrix.js";
 // Models
 export type { Autoencoder } from "./models/autoencoder.js";
-export { loadAutoencoder } from "./models/load.js";
+export { ENGINES, type EngineChoice } from "./models/engineNames.js";
+export { type FunctionOptions, fromFunction } from "./models/fromFunction.js";
+export { fromProcess, type ProcessOptions } from "./models/fromProcess.js";
+export { type LoadOptions, loadAutoencoder } from "./models/load.js";
+export type { ModelSource, RowFunction } from "./models/source.js";
 export type {
   CompileOptions,
   CpuInfo,

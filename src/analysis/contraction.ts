@@ -1,16 +1,18 @@
 /** Whether a model's map contracts: before training, by how much noise shrinks; after it, by its Jacobians. */
+
 import { availableParallelism } from "node:os";
 import { checkNames, oneOf, wholeNumber } from "../dynamics/check.js";
 import { drawPoints } from "../dynamics/initial.js";
 import { type JacobianOptions, spectra } from "../dynamics/jacobian.js";
 import type { JacobianMethod } from "../dynamics/jacobianProducts.js";
+import { computeOptions } from "../dynamics/options.js";
 import { describeSource, noise, type PointSource } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
-import { nativeEngine } from "../engines/native.js";
+import { engineOf } from "../engines/choose.js";
 import { AbortedError, InputError } from "../errors.js";
-import { elements, type Graph } from "../graph/graph.js";
+import { elements } from "../graph/graph.js";
 import type { Matrix } from "../matrix.js";
-import type { Autoencoder } from "../models/autoencoder.js";
+import { type Autoencoder, graphOf } from "../models/autoencoder.js";
 import { native } from "../native.js";
 import { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./contractionInitialisation.js";
 import { type Spread, spreadOf } from "./statistics.js";
@@ -28,7 +30,7 @@ export interface ContractionProgress {
 }
 
 export interface ContractionOptions {
-  /** Default: all four. */
+  /** Default: all four, or none for a model without graphs, whose weights are not known. */
   readonly schemes?: readonly Scheme[];
   /** Random initialisations of each scheme, at least 1. Default 32. */
   readonly seeds?: number;
@@ -46,6 +48,10 @@ export interface ContractionOptions {
   readonly randomSeed?: number;
   /** Worker threads, 1 … 1024. Default: as many as the machine runs at once. */
   readonly threads?: number;
+  /** Where the trained map and its Jacobians are computed. Default `auto`. */
+  readonly device?: string;
+  /** What computes them. Default `auto`. */
+  readonly engine?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: ContractionProgress) => void;
 }
@@ -102,6 +108,8 @@ const KNOWN: Record<keyof ContractionOptions, true> = {
   far: true,
   randomSeed: true,
   threads: true,
+  device: true,
+  engine: true,
   signal: true,
   onProgress: true,
 };
@@ -131,15 +139,12 @@ export async function contraction(
       resolved.onProgress?.({ phase, set, finished, total, rowsPerSecond, seconds: (now - started) / 1000 });
     };
 
-  const graph = partOf(model, resolved.part);
-  const width = elements(graph.values[graph.input].shape);
-  const inputs: Matrix = {
-    data: native().noise(resolved.randomSeed, 0, resolved.inputs, width, 1),
-    rows: resolved.inputs,
-    columns: width,
-  };
+  // Weights that only another engine knows cannot be drawn again.
+  const schemes = resolved.schemes ?? (model.map === null ? [] : SCHEMES);
   const initialisation: InitialisationResult[] = [];
-  for (const scheme of resolved.schemes) {
+  for (const scheme of schemes) {
+    const graph = graphOf(model, resolved.part);
+    const inputs = normals(resolved, elements(graph.values[graph.input].shape));
     const report = progress("initialise", scheme, performance.now());
     const ratio = new Float64Array(resolved.seeds);
     for (let seed = 0; seed < resolved.seeds; seed++) {
@@ -153,7 +158,7 @@ export async function contraction(
     initialisation.push({ scheme, ratio });
   }
 
-  const engine = nativeEngine(model);
+  const engine = await engineOf(model, { ...resolved.compute, threads });
   const local: LocalResult[] = [];
   const methods: JacobianMethod[] = [];
   for (const [name, source] of Object.entries(resolved.sources)) {
@@ -162,6 +167,7 @@ export async function contraction(
     const jacobianOptions: JacobianOptions = {
       threads,
       signal,
+      engine,
       onProgress: progress("differentiate", name, performance.now()),
     };
     const { spectralNorm, spectralRadius, method } = await spectra(model, initial, jacobianOptions);
@@ -171,7 +177,7 @@ export async function contraction(
 
   const { device, versions } = engine.info();
   const mapEvaluations =
-    (resolved.part === "map" ? resolved.schemes.length * resolved.seeds * resolved.inputs : 0) +
+    (resolved.part === "map" ? schemes.length * resolved.seeds * resolved.inputs : 0) +
     local.reduce((sum, { points }) => sum + points.rows * model.latentDimension, 0);
   const seconds = (performance.now() - started) / 1000;
   return {
@@ -188,7 +194,7 @@ export async function contraction(
         inputShape: model.inputShape === null ? null : [...model.inputShape],
       },
       options: {
-        schemes: resolved.schemes,
+        schemes,
         seeds: resolved.seeds,
         inputs: resolved.inputs,
         part: resolved.part,
@@ -226,10 +232,10 @@ export async function contraction(
 
 function resolve(options: ContractionOptions) {
   checkNames(options, Object.keys(KNOWN), "option");
-  const { schemes = SCHEMES, from = {}, far = 10, onProgress, signal } = options;
+  const { schemes, from = {}, far = 10, onProgress, signal } = options;
   const randomSeed = wholeNumber("randomSeed", options.randomSeed ?? 0, 0, Number.MAX_SAFE_INTEGER);
   const points = wholeNumber("noise", options.noise ?? 64, 0, 2 ** 31 - 1);
-  if (schemes.length === 0) throw new InputError(`schemes is empty, expected some of ${SCHEMES.join(", ")}`);
+  if (schemes?.length === 0) throw new InputError(`schemes is empty, expected some of ${SCHEMES.join(", ")}`);
   const own: Record<string, PointSource> =
     points === 0
       ? {}
@@ -240,22 +246,25 @@ function resolve(options: ContractionOptions) {
     }
   }
   return {
-    schemes: schemes.map((scheme) => oneOf("scheme", scheme, SCHEMES)),
+    schemes: schemes?.map((scheme) => oneOf("scheme", scheme, SCHEMES)),
     seeds: wholeNumber("seeds", options.seeds ?? 32, 1, 2 ** 20),
     inputs: wholeNumber("inputs", options.inputs ?? 256, 2, 2 ** 24),
     part: oneOf("part", options.part ?? "map", PARTS),
     sources: { ...from, ...own },
     randomSeed,
     threads: wholeNumber("threads", options.threads ?? availableParallelism(), 1, 1024),
+    compute: computeOptions(options),
     signal,
     onProgress,
   };
 }
 
-function partOf(model: Autoencoder, part: (typeof PARTS)[number]): Graph {
-  const graph = model[part];
-  if (graph === null) throw new InputError(`${model.name}: is a square map, it has no ${part}`);
-  return graph;
+/** Of N(0, I), as wide as the part takes them. */
+function normals(
+  { randomSeed, inputs: rows }: { randomSeed: number; inputs: number },
+  columns: number,
+): Matrix {
+  return { data: native().noise(randomSeed, 0, rows, columns, 1), rows, columns };
 }
 
 function distributionOf(values: Float64Array): Distribution {

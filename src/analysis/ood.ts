@@ -2,7 +2,7 @@
 import { wholeNumber } from "../dynamics/check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
-import type { NativeEngine } from "../engines/native.js";
+import type { Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import { callOf, checkFinite, checkRows, checkWidths, type StagedOptions } from "./kernel.js";
@@ -92,7 +92,7 @@ export interface OodRecord {
  * Source: Fumero et al., section on out-of-distribution detection; FPR95 as in `detection`.
  */
 export async function oodScores(
-  engine: NativeEngine,
+  engine: Engine,
   { train, attractors, id, ood }: OodInput,
   {
     steps = 100,
@@ -230,7 +230,7 @@ function finite(scores: Float64Array): Float64Array {
 
 /** Mean over the elements of (x − D(E(x)))², [N]. */
 async function reconstructionErrors(
-  engine: NativeEngine,
+  engine: Engine,
   inputs: Matrix,
   latents: Matrix,
   call: ReturnType<typeof callOf>,

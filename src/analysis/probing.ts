@@ -21,8 +21,9 @@ import {
 } from "../dynamics/points.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import { type RunRecord, type SetResult, STATUS } from "../dynamics/result.js";
-import type { CallOptions } from "../engines/engine.js";
-import { type NativeEngine, nativeEngine, run } from "../engines/native.js";
+import { engineOf } from "../engines/choose.js";
+import type { CallOptions, Engine } from "../engines/engine.js";
+import { run } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import { elements } from "../graph/graph.js";
 import { type Matrix, row } from "../matrix.js";
@@ -143,7 +144,7 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
   const { threads, signal } = shared;
   const call: CallOptions = { threads, signal };
   const started = performance.now();
-  const engine = nativeEngine(model, compileOptions(iteration));
+  const engine = await engineOf(model, { ...iteration, threads });
   const progress = phaseProgress(iteration.onProgress, started);
 
   const drawn: [string, InitialPoints][] = [];
@@ -275,10 +276,6 @@ function resolveProbe(model: Autoencoder, options: ProbeOptions): ResolvedProbe 
   };
 }
 
-function compileOptions({ layout = "auto", isa = "auto" }: Pick<AttractorOptions, "layout" | "isa">) {
-  return { ...(layout === "auto" ? {} : { layout }), ...(isa === "auto" ? {} : { isa }) };
-}
-
 /** The source's first `most` rows, without reading or encoding the others where that can be helped. */
 async function capped(source: DataSource | LatentsSource, most: number): Promise<DataSource | LatentsSource> {
   if (source.count !== undefined && source.count <= most) return source;
@@ -323,8 +320,8 @@ function unitLength({ endpoints, status }: SetResult): { atoms: Matrix; unusable
 type Decoder = { readonly columns: number; decode(rows: Matrix): Promise<Matrix> };
 
 /** A square map has no decoder: what it gives is compared as it is. */
-function decoderOf(model: Autoencoder, engine: NativeEngine, call: CallOptions): Decoder {
-  if (model.decoder === null || model.inputShape === null) {
+function decoderOf(model: Autoencoder, engine: Engine, call: CallOptions): Decoder {
+  if (model.inputShape === null) {
     return { columns: model.latentDimension, decode: async (rows) => rows };
   }
   return { columns: elements(model.inputShape), decode: (rows) => engine.decode(rows, call) };

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import { type AttractorOptions, CRITERIA, checkDevice, checkEngine, RULES } from "../dynamics/options.js";
+import { type AttractorOptions, CRITERIA, RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
 import { deviceText, layoutText } from "../report/device.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
-import { addComputeOptions, addIterationOptions, MODEL_HELP } from "./modelOptions.js";
+import { addComputeOptions, addIterationOptions, checkCompute, MODEL_HELP } from "./modelOptions.js";
 import { progressLine } from "./progress.js";
 import { count, noteLines, table } from "./table.js";
 
@@ -105,8 +105,7 @@ export function attractorsCommand(program: Command): void {
 async function run(model: string, flags: Flags): Promise<void> {
   const { from = ["noise:1000"], randomSeed, json = false, ...options } = flags;
   // Before any file is opened: a command line that cannot work should say so at once.
-  checkDevice(options.device ?? "auto");
-  checkEngine(options.engine ?? "auto");
+  checkCompute(options);
   const points = parsePoints(from, given({ randomSeed }));
   const progress = progressLine({ json });
   const { signal, release } = interruptSignal();

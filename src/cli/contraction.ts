@@ -5,7 +5,13 @@ import { parsePoints } from "../dynamics/points.js";
 import { type ContractionRunOptions, runContraction } from "../runs/contractionRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
-import { addOutputOptions, checkCompute, MODEL_HELP, type OutputFlags } from "./modelOptions.js";
+import {
+  addEngineOptions,
+  addOutputOptions,
+  checkCompute,
+  MODEL_HELP,
+  type OutputFlags,
+} from "./modelOptions.js";
 import { table } from "./table.js";
 
 interface Flags extends OutputFlags {
@@ -52,16 +58,13 @@ export function contractionCommand(program: Command): void {
     .addOption(new Option("--part <name>", "what is initialised (default: map)").choices(PARTS))
     .option("--noise <number>", "points of noise and of far noise; 0 for none (default: 64)", number)
     .option("--far <number>", "standard deviation of the far noise (default: 10)", number)
-    .option("--random-seed <number>", "of weights and noise (default: 0)", number)
-    .option("--threads <number>", "worker threads (default: all)", number)
-    .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
-    .option("--engine <name>", "auto, native, onnx or tfjs (default: auto)");
-  addOutputOptions(command, "contraction").addHelpText("after", EXAMPLES).action(run);
+    .option("--random-seed <number>", "of weights and noise (default: 0)", number);
+  addEngineOptions(addOutputOptions(command, "contraction")).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {
-  const { from = [], scheme, device, engine, json, ...options } = flags;
-  checkCompute(given({ device, engine }));
+  const { from = [], scheme, json, ...options } = flags;
+  checkCompute(options);
   const points = parsePoints(from, given({ randomSeed: options.randomSeed }));
   await runMeasure({ json, report: options.report }, async ({ signal, onProgress }) => {
     const { contraction, folder } = await runContraction(model, {

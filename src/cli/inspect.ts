@@ -3,7 +3,8 @@ import { ISAS, LAYOUTS } from "../dynamics/options.js";
 import { inspectModel, type ModelDescription } from "../engines/inspect.js";
 import { formatShape } from "../graph/graph.js";
 import { loadAutoencoder } from "../models/load.js";
-import type { Isa, Layout } from "../native.js";
+import type { Isa, Layout, PlanInfo } from "../native.js";
+import { MODEL_HELP } from "./modelOptions.js";
 import { count, megabytes, table } from "./table.js";
 
 interface Flags {
@@ -29,10 +30,7 @@ export function inspectCommand(program: Command): void {
     .command("inspect")
     .summary("what a model is made of, and how it would run")
     .description("Shows a model's files, shapes and operators, and the plan of the native engine.")
-    .argument(
-      "<model>",
-      "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, or a square map.onnx",
-    )
+    .argument("<model>", MODEL_HELP)
     .option("--json", "one JSON object on stdout")
     .addOption(new Option("--layout <name>", "plan for this layout (default: auto)").choices(LAYOUTS))
     .addOption(new Option("--isa <name>", "plan for this instruction set (default: auto)").choices(ISAS))
@@ -50,7 +48,7 @@ async function run(path: string, { json = false, layout = "auto", isa = "auto" }
 }
 
 export function formatModel(model: ModelDescription): string {
-  const { plan } = model;
+  const { plan, parameters, flopsPerRow } = model;
   const nodes = model.nodes.map(({ op, name, activation, outputShape, flops }) => [
     activation === null || op === "activate" ? (activation ?? op) : `${op} + ${activation}`,
     name,
@@ -63,14 +61,23 @@ export function formatModel(model: ModelDescription): string {
     `hash        ${model.hash}`,
     `latent      ${formatShape(model.latentShape)} (k = ${model.latentDimension})`,
     `input       ${model.inputShape === null ? "none: a square map" : formatShape(model.inputShape)}`,
-    `parameters  ${count(model.parameters)}`,
-    `cost        ${(model.flopsPerRow / 1e6).toFixed(3)} MFLOP for one application of f`,
+    ...(parameters === null ? [] : [`parameters  ${count(parameters)}`]),
+    ...(flopsPerRow === null
+      ? []
+      : [`cost        ${(flopsPerRow / 1e6).toFixed(3)} MFLOP for one application of f`]),
     ...model.notes.map((note) => `note        ${note}`),
+    ...(model.unsupported === null ? [] : [`native      cannot run it: ${model.unsupported}`]),
+    ...(plan === null ? [] : planLines(plan, nodes)),
+  ].join("\n");
+}
+
+function planLines(plan: PlanInfo, nodes: readonly string[][]): string[] {
+  return [
     "",
     table(["operator", "name", "result", "MFLOP"], nodes),
     "",
     `plan        ${plan.layout} layout, ${plan.isa}, tiles of ${plan.tileRows} rows`,
     `memory      ${megabytes(plan.arenaBytes)} of activations a worker, ${megabytes(plan.weightBytes)} of weights in all`,
     `reason      ${plan.reason}`,
-  ].join("\n");
+  ];
 }

@@ -1,11 +1,13 @@
 /** Options that every command on a model has: where it computes, and where its result goes. */
 import { type Command, Option } from "commander";
-import { checkDevice, checkEngine, ISAS, LAYOUTS, PRESETS } from "../dynamics/options.js";
+import { computeOptions, ISAS, LAYOUTS, PRESETS } from "../dynamics/options.js";
+import { ENGINES } from "../models/engineNames.js";
 import type { Isa, Layout } from "../native.js";
 import { number } from "./arguments.js";
 
 export const MODEL_HELP =
-  "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, or a square map.onnx";
+  "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, a square map.onnx, or " +
+  '"process:COMMAND", a program that speaks the protocol of docs/engines.md';
 
 export interface ComputeFlags {
   threads?: number;
@@ -22,11 +24,15 @@ export interface OutputFlags {
   json?: boolean;
 }
 
-export function addComputeOptions(command: Command): Command {
+export function addEngineOptions(command: Command): Command {
   return command
     .option("--threads <number>", "worker threads (default: all)", number)
     .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
-    .option("--engine <name>", "auto, native, onnx or tfjs (default: auto)")
+    .option("--engine <name>", `what computes the model: ${ENGINES.join(", ")} (default: auto)`);
+}
+
+export function addComputeOptions(command: Command): Command {
+  return addEngineOptions(command)
     .addOption(
       new Option("--layout <name>", "how the native engine lays rows out (default: auto)").choices(LAYOUTS),
     )
@@ -62,7 +68,6 @@ export function addOutputOptions(command: Command, what: string): Command {
 }
 
 /** Before any file is opened: a command line that cannot work should say so at once. */
-export function checkCompute({ device = "auto", engine = "auto" }: ComputeFlags): void {
-  checkDevice(device);
-  checkEngine(engine);
+export function checkCompute(flags: Pick<ComputeFlags, "device" | "engine">): void {
+  computeOptions(flags);
 }

@@ -5,16 +5,18 @@ import { readMatrix } from "../data/matrixFile.js";
 import { countOf } from "../report/format.js";
 import { type RankRunOptions, runRank } from "../runs/rankRun.js";
 import { isRun } from "../runs/storedModel.js";
-import { given, number, refuseFor } from "./arguments.js";
+import { given, refuseFor } from "./arguments.js";
 import { MATRIX_HELP, runKernelCommand } from "./kernelCommand.js";
 import { runMeasure } from "./measureCommand.js";
-import { addOutputOptions, type OutputFlags } from "./modelOptions.js";
+import { addEngineOptions, addOutputOptions, checkCompute, type OutputFlags } from "./modelOptions.js";
 import { noteLines, table } from "./table.js";
 
 interface Flags extends OutputFlags {
   centred?: boolean;
   model?: string;
   threads?: number;
+  device?: string;
+  engine?: string;
 }
 
 const HELP = `
@@ -37,13 +39,13 @@ export function rankCommand(program: Command): void {
     .description("Counts the singular values that hold 90 % of the squares of a matrix.")
     .argument("<run or x>", "a finished run (RUN or RUN#SET), or a matrix")
     .option("--centred", "subtract the mean row first")
-    .option("--model <path>", "of a run: where its model is now (default: where it was)")
-    .option("--threads <number>", "worker threads (default: all)", number);
-  addOutputOptions(command, "rank").addHelpText("after", HELP).action(run);
+    .option("--model <path>", "of a run: where its model is now (default: where it was)");
+  addEngineOptions(addOutputOptions(command, "rank")).addHelpText("after", HELP).action(run);
 }
 
 async function run(source: string, { json, centred, report, ...flags }: Flags): Promise<void> {
   if (await isRun(source)) {
+    checkCompute(flags);
     await runMeasure({ json, report }, async (call) => {
       const options: RankRunOptions = { ...given({ ...flags, centred }), report, ...call };
       const { record, folder } = await runRank(source, options);
@@ -51,7 +53,13 @@ async function run(source: string, { json, centred, report, ...flags }: Flags): 
     });
     return;
   }
-  refuseFor(source, { "--model": flags.model, "--out": flags.out, "--overwrite": flags.overwrite });
+  refuseFor(source, {
+    "--engine": flags.engine,
+    "--device": flags.device,
+    "--model": flags.model,
+    "--out": flags.out,
+    "--overwrite": flags.overwrite,
+  });
   await runKernelCommand("rank", given({ threads: flags.threads, json }), async (call) => {
     const rows = await readMatrix(source);
     checkRows(source, rows);

@@ -1,6 +1,7 @@
 /** Initial points → endpoints → attractors, basins and statuses. */
+
+import { engineOf } from "../engines/choose.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
 import { AbortedError } from "../errors.js";
 import { type Matrix, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -36,11 +37,8 @@ import {
  */
 export async function findAttractors(model: Autoencoder, options: AttractorOptions): Promise<AttractorRun> {
   const resolved = resolveOptions(options);
-  const { signal, layout, isa } = resolved;
-  const engine = nativeEngine(model, {
-    ...(layout === "auto" ? {} : { layout }),
-    ...(isa === "auto" ? {} : { isa }),
-  });
+  const { signal } = resolved;
+  const engine = await engineOf(model, resolved);
   const start = performance.now();
   const seconds = (): number => (performance.now() - start) / 1000;
   const report = throttled(resolved.onProgress);

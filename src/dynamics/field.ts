@@ -1,5 +1,5 @@
 /** The vector field f(z) − z on a grid in a plane of latent space, and where every point of the grid ends up. */
-import { nativeEngine } from "../engines/native.js";
+import { engineOf } from "../engines/choose.js";
 import { InputError } from "../errors.js";
 import { type Matrix, row, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -129,7 +129,7 @@ export async function vectorField(model: Autoencoder, options: FieldOptions = {}
   const { x, y } = cells(extent, resolution);
 
   const points = gridIn(plane, x, y);
-  const engine = nativeEngine(model, compileOptions(iteration));
+  const engine = await engineOf(model, { ...iteration, threads });
   const call = { threads, signal: iteration.signal };
   const { displacement, norm, inPlaneShare } = displacements(plane, points, await engine.apply(points, call));
   const run = await findAttractors(model, {
@@ -229,10 +229,6 @@ export function checkExtent(extent: readonly number[]): Extent {
     );
   }
   return [left, right, bottom, top];
-}
-
-function compileOptions({ layout = "auto", isa = "auto" }: Pick<AttractorOptions, "layout" | "isa">) {
-  return { ...(layout === "auto" ? {} : { layout }), ...(isa === "auto" ? {} : { isa }) };
 }
 
 function spanningPoints(

@@ -98,7 +98,7 @@ async function encodeData(
       `${model.name}: inputs have ${inputs.columns} elements a row, expected ${elements(inputShape)} (${formatShape(inputShape)})`,
     );
   }
-  const initial = model.encoder === null ? inputs : await engine.encode(inputs, call);
+  const initial = model.inputShape === null ? inputs : await engine.encode(inputs, call);
   return { initial, inputs };
 }
 

@@ -1,7 +1,7 @@
 /** Jacobians of f at given points, and how much they stretch: spectral radius and spectral norm. */
 import { availableParallelism } from "node:os";
+import { engineOf } from "../engines/choose.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -13,7 +13,7 @@ import { type JacobianMethod, type JacobianProducts, jacobianProducts } from "./
 export interface JacobianOptions {
   /** Worker threads, 1 … 1024. Default: as many as the machine runs at once. */
   readonly threads?: number;
-  /** Who computes f and its derivatives. Default: the native engine of the model. */
+  /** Who computes f and its derivatives. Default: what `auto` chooses for the model. */
   readonly engine?: Engine;
   readonly signal?: AbortSignal;
   /** Points that are done, of all; told again while large ones are at work. */
@@ -66,7 +66,7 @@ export async function jacobian(
   points: Matrix,
   options: JacobianOptions = {},
 ): Promise<Jacobians> {
-  const { products, k } = prepare(model, points, options);
+  const { products, k } = await prepare(model, points, options);
   if (points.rows * k * k > 2 ** 30 - 1) {
     throw new InputError(
       `${model.name}: ${points.rows} Jacobians of ${k}×${k} are more numbers than one array holds`,
@@ -89,23 +89,23 @@ export async function spectra(
   points: Matrix,
   options: JacobianOptions = {},
 ): Promise<Spectra> {
-  const { products, k, call } = prepare(model, points, options);
+  const { products, k, call } = await prepare(model, points, options);
   return k <= DENSE_LIMIT
     ? denseSpectra(products, points, options, call)
     : krylovSpectra(products, points, options, call);
 }
 
-function prepare(
+async function prepare(
   model: Autoencoder,
   points: Matrix,
-  { threads, engine = nativeEngine(model), signal }: JacobianOptions,
-): { products: JacobianProducts; k: number; call: CallOptions } {
+  { threads, engine, signal }: JacobianOptions,
+): Promise<{ products: JacobianProducts; k: number; call: CallOptions }> {
   const k = model.latentDimension;
   if (points.columns !== k || points.data.length !== points.rows * k) {
     throw new InputError(`${model.name}: points have ${points.columns} elements a row, expected ${k}`);
   }
   const call = { threads: wholeNumber("threads", threads ?? availableParallelism(), 1, 1024), signal };
-  return { products: jacobianProducts(engine, call), k, call };
+  return { products: jacobianProducts(engine ?? (await engineOf(model, call)), call), k, call };
 }
 
 async function denseSpectra(

@@ -1,6 +1,7 @@
 /** Options of an extraction: their names, defaults and ranges. Checked once, where they enter. */
 import { availableParallelism } from "node:os";
 import { InputError } from "../errors.js";
+import { type EngineChoice, engineChoice } from "../models/engineNames.js";
 import type { Isa, Layout } from "../native.js";
 import { checkNames, numberIn, oneOf, show, wholeNumber } from "./check.js";
 import { isSetName, type PointSource } from "./points.js";
@@ -66,9 +67,9 @@ export interface AttractorOptions {
   readonly distance?: number;
   /** Worker threads, 1 … 1024. Default: as many as the machine runs at once. */
   readonly threads?: number;
-  /** Default `auto`. This build computes on the CPU. */
+  /** auto, cpu, cuda or cuda:INDEX. Default `auto`. The native engine of this build computes on the CPU. */
   readonly device?: string;
-  /** Default `auto`. This build has the native engine. */
+  /** What computes f, by name (`ENGINES`). Default `auto`: the native engine where it can run the model. */
   readonly engine?: string;
   /** How the native engine lays rows out. Default `auto`: by working-set size. */
   readonly layout?: Layout | "auto";
@@ -93,8 +94,8 @@ export interface ResolvedOptions {
   readonly rule: (typeof RULES)[number];
   readonly distance: number;
   readonly threads: number;
-  readonly device: "cpu";
-  readonly engine: "native";
+  readonly device: string;
+  readonly engine: EngineChoice;
   readonly layout: Layout | "auto";
   readonly isa: Isa | "auto";
   readonly traces: number;
@@ -173,8 +174,7 @@ export function resolveOptions(options: AttractorOptions): ResolvedOptions {
       (v) => v > 0 && v < Infinity,
     ),
     threads: wholeNumber("threads", options.threads ?? availableParallelism(), 1, 1024),
-    device: checkDevice(options.device ?? "auto"),
-    engine: checkEngine(options.engine ?? "auto"),
+    ...computeOptions(options),
     layout: oneOf("layout", options.layout ?? "auto", LAYOUTS),
     isa: oneOf("isa", options.isa ?? "auto", ISAS),
     traces: wholeNumber("traces", options.traces ?? 32, 0, 2 ** 20),
@@ -183,26 +183,26 @@ export function resolveOptions(options: AttractorOptions): ResolvedOptions {
   };
 }
 
-/** Throws InputError where this build cannot compute on `device`. */
-export function checkDevice(device: string): "cpu" {
-  if (device === "auto" || device === "cpu") return "cpu";
-  if (/^cuda(:\d+)?$/.test(device)) {
-    throw new InputError(
-      `device is ${show(device)}, but this build computes on the CPU only: use cpu or auto`,
-    );
-  }
-  throw new InputError(`device is ${show(device)}, expected auto, cpu, cuda or cuda:INDEX`);
+/** Where and by what a model is computed, checked; for calls that take no other options of an extraction. */
+export function computeOptions({ engine, device }: { engine?: string; device?: string }): {
+  engine: EngineChoice;
+  device: string;
+} {
+  const choice = engineChoice(engine ?? "auto");
+  return { engine: choice, device: checkDevice(device ?? "auto", choice) };
 }
 
-/** Throws InputError where this build does not have `engine`. */
-export function checkEngine(engine: string): "native" {
-  if (engine === "auto" || engine === "native") return "native";
-  if (engine === "onnx" || engine === "tfjs") {
-    throw new InputError(
-      `engine is ${show(engine)}, but this build has the CPU native engine only: use native or auto`,
-    );
+/** Throws InputError for what is no device, and where the native engine of this build cannot compute on it. */
+export function checkDevice(device: string, engine: EngineChoice = "auto"): string {
+  if (device === "auto" || device === "cpu") return "cpu";
+  if (!/^cuda(:\d+)?$/.test(device)) {
+    throw new InputError(`device is ${show(device)}, expected auto, cpu, cuda or cuda:INDEX`);
   }
-  throw new InputError(`engine is ${show(engine)}, expected auto, native, onnx or tfjs`);
+  // Other engines know by themselves what they have.
+  if (engine !== "auto" && engine !== "native") return device;
+  throw new InputError(
+    `device is ${show(device)}, but the native engine of this build computes on the CPU only: use cpu or auto`,
+  );
 }
 
 function checkSets(from: AttractorOptions["from"]): AttractorOptions["from"] {

@@ -1,4 +1,5 @@
 /** Convergence speed: iterations that the linear theory predicts, beside those that points took. */
+import { engineOf } from "../engines/choose.js";
 import { AbortedError } from "../errors.js";
 import { row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -79,7 +80,12 @@ export async function convergenceSpeed(model: Autoencoder, options: SpeedOptions
   let run: Awaited<ReturnType<typeof findAttractors>>;
   try {
     run = await findAttractors(model, { rule: "euclidean", ...options, traces: 2 ** 20 });
-    run = await verifyAttractors(model, run, { threads, signal, onProgress });
+    run = await verifyAttractors(model, run, {
+      threads,
+      signal,
+      onProgress,
+      engine: await engineOf(model, options),
+    });
   } catch (error) {
     if (error instanceof AbortedError) {
       throw new AbortedError(`${model.name}: aborted`, undefined, { cause: error.cause });

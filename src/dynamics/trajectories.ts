@@ -1,6 +1,7 @@
 /** Paths z₀, f(z₀), f(f(z₀)), … of a fixed length: stored at chosen steps, scored against attractors, and as curves. */
-import type { CallOptions } from "../engines/engine.js";
-import { type NativeEngine, nativeEngine } from "../engines/native.js";
+
+import { engineOf } from "../engines/choose.js";
+import type { CallOptions, Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -116,12 +117,9 @@ const SHARED: Record<Shared, true> = {
 export async function trajectories(model: Autoencoder, options: TrajectoryOptions): Promise<TrajectoryRun> {
   const resolved = resolveTrajectories(model, options);
   const { shared, steps, store, attractors } = resolved;
-  const { threads, signal, layout, isa, from } = shared;
+  const { threads, signal, from } = shared;
   const started = performance.now();
-  const engine = nativeEngine(model, {
-    ...(layout === "auto" ? {} : { layout }),
-    ...(isa === "auto" ? {} : { isa }),
-  });
+  const engine = await engineOf(model, shared);
   const progress = phaseProgress(shared.onProgress, started);
   const aborted = (): AbortedError =>
     new AbortedError(`${model.name}: aborted`, undefined, { cause: signal?.reason });
@@ -178,8 +176,8 @@ export async function trajectories(model: Autoencoder, options: TrajectoryOption
         store: [...store],
         attractors: attractors === null ? null : attractors.rows,
         curves: resolved.curves,
-        layout,
-        isa,
+        layout: shared.layout,
+        isa: shared.isa,
         engine: engine.name,
       },
       device: { ...device, threads },
@@ -248,7 +246,7 @@ interface Walk {
   readonly call: CallOptions;
 }
 
-function walk(engine: NativeEngine, initial: Matrix, { attractors, call, ...options }: Walk) {
+function walk(engine: Engine, initial: Matrix, { attractors, call, ...options }: Walk) {
   // Scored against the origin where there is nothing else: a score that is no number is how a path says that it
   // stopped being finite.
   const origin: Matrix = { data: new Float32Array(initial.columns), rows: 1, columns: initial.columns };

@@ -1,7 +1,6 @@
 /** Whether attractors are attractors: the paper's Definition 2, checked at each. */
 import { availableParallelism } from "node:os";
-import type { Engine } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
+import { engineOf } from "../engines/choose.js";
 import { InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -41,8 +40,9 @@ export async function verifyPoints(
   const { tolerance = 1e-6, criterion = "residual", ...jacobianOptions } = options;
   if (!(tolerance > 0)) throw new InputError(`tolerance is ${tolerance}, expected a number above 0`);
   oneOf("criterion", criterion, CRITERIA);
-  const found = await spectra(model, points, jacobianOptions);
-  const { engine = nativeEngine(model) as Engine, threads = availableParallelism(), signal } = options;
+  const { threads = availableParallelism(), signal } = options;
+  const engine = options.engine ?? (await engineOf(model, { threads }));
+  const found = await spectra(model, points, { ...jacobianOptions, engine });
   const next = await engine.apply(points, { threads, signal });
   const residual = new Float32Array(points.rows);
   const verified = new Uint8Array(points.rows);

@@ -24,17 +24,20 @@ export interface ModelDescription {
   readonly latentDimension: number;
   readonly inputShape: number[] | null;
   readonly notes: string[];
+  /** Why the native engine cannot run it; null where it can. Then what follows is null. */
+  readonly unsupported: string | null;
   /** Constant numbers in f after folding and fusing. */
-  readonly parameters: number;
-  /** Of f, in the order they run. */
+  readonly parameters: number | null;
+  /** Of f, in the order they run; empty where there is no graph. */
   readonly nodes: NodeDescription[];
-  readonly flopsPerRow: number;
-  readonly plan: PlanInfo;
+  readonly flopsPerRow: number | null;
+  readonly plan: PlanInfo | null;
 }
 
-/** Compiles f to say how it would run. Throws InputError where the native engine cannot run it. */
+/** Compiles f to say how it would run. Throws InputError where the native engine should be able to run it and cannot. */
 export function inspectModel(model: Autoencoder, options: CompileOptions = {}): ModelDescription {
-  const nodes = model.map.nodes.map((node) => describeNode(model.map, node));
+  const { map } = model;
+  const nodes = map === null ? [] : map.nodes.map((node) => describeNode(map, node));
   return {
     name: model.name,
     path: model.path,
@@ -45,10 +48,11 @@ export function inspectModel(model: Autoencoder, options: CompileOptions = {}): 
     latentDimension: model.latentDimension,
     inputShape: model.inputShape === null ? null : [...model.inputShape],
     notes: [...model.notes],
-    parameters: parametersOf(model.map),
+    unsupported: model.unsupported?.message ?? null,
+    parameters: map === null ? null : parametersOf(map),
     nodes,
-    flopsPerRow: nodes.reduce((sum, { flops }) => sum + flops, 0),
-    plan: nativeEngine(model, options).plan(),
+    flopsPerRow: map === null ? null : nodes.reduce((sum, { flops }) => sum + flops, 0),
+    plan: map === null ? null : nativeEngine(model, options).plan(),
   };
 }
 

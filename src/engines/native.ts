@@ -4,7 +4,7 @@ import { jacobianVectorGraph, vectorJacobianGraph } from "../graph/differentiate
 import { elements, formatShape, type Graph } from "../graph/graph.js";
 import { lower } from "../graph/lower.js";
 import { type Matrix, row } from "../matrix.js";
-import type { Autoencoder } from "../models/autoencoder.js";
+import { type Autoencoder, graphOf } from "../models/autoencoder.js";
 import {
   type CompileOptions,
   type NativeJob,
@@ -57,11 +57,7 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     return plan;
   };
 
-  const half = (part: "encoder" | "decoder"): Graph => {
-    const graph = model[part];
-    if (graph === null) throw new InputError(`${model.name}: is a square map, it has no ${part}`);
-    return graph;
-  };
+  const map = (): Graph => graphOf(model, "map");
 
   const applyGraph = async (
     graph: Graph,
@@ -90,26 +86,26 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     vectors: Matrix,
     call: CallOptions,
   ): Promise<Matrix> => {
-    checkWidth(model, model.map, latents, "latents");
-    checkWidth(model, model.map, vectors, "vectors");
+    checkWidth(model, map(), latents, "latents");
+    checkWidth(model, map(), vectors, "vectors");
     if (vectors.rows !== latents.rows) {
       throw new InputError(`${model.name}: ${vectors.rows} vectors for ${latents.rows} latents`);
     }
     let graph = products.get(derive);
     if (graph === undefined) {
-      graph = derive(model.map);
+      graph = derive(map());
       products.set(derive, graph);
     }
     // The layout that suits f suits its derivatives, which hold a few times what f holds.
-    const { layout } = planOf(model.map).info;
+    const { layout } = planOf(map()).info;
     return applyGraph(graph, beside(latents, vectors), "pairs", call, { ...options, layout });
   };
 
   return {
     name: "native",
-    plan: () => planOf(model.map).info,
+    plan: () => planOf(map()).info,
     info() {
-      const { isa, layout, reason, tileRows } = planOf(model.map).info;
+      const { isa, layout, reason, tileRows } = planOf(map()).info;
       return {
         device: { kind: "cpu", isa, layout, reason, tileRows },
         versions: {
@@ -119,23 +115,23 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
         },
       };
     },
-    apply: (latents, call) => applyGraph(model.map, latents, "latents", call),
-    encode: async (inputs, call) => applyGraph(half("encoder"), inputs, "inputs", call),
-    decode: async (latents, call) => applyGraph(half("decoder"), latents, "latents", call),
+    apply: async (latents, call) => applyGraph(map(), latents, "latents", call),
+    encode: async (inputs, call) => applyGraph(graphOf(model, "encoder"), inputs, "inputs", call),
+    decode: async (latents, call) => applyGraph(graphOf(model, "decoder"), latents, "latents", call),
     jacobianVector: (latents, tangents, call) => applyProduct(jacobianVectorGraph, latents, tangents, call),
     vectorJacobian: (latents, cotangents, call) =>
       applyProduct(vectorJacobianGraph, latents, cotangents, call),
     async iterate(initial, { threads, signal, onProgress, ...options }) {
-      checkWidth(model, model.map, initial, "latents");
-      const plan = planOf(model.map);
+      checkWidth(model, map(), initial, "latents");
+      const plan = planOf(map());
       return run({ signal, onProgress }, (report) =>
         native().iterate(plan, initial.data, { ...options, threads }, report),
       );
     },
     async walk(initial, attractors, { threads, signal, onProgress, ...options }) {
-      checkWidth(model, model.map, initial, "latents");
-      checkWidth(model, model.map, attractors, "attractors");
-      const plan = planOf(model.map);
+      checkWidth(model, map(), initial, "latents");
+      checkWidth(model, map(), attractors, "attractors");
+      const plan = planOf(map());
       return run({ signal, onProgress }, (report) =>
         native().trajectory(plan, initial.data, attractors.data, { ...options, threads }, report),
       );

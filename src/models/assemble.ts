@@ -1,19 +1,38 @@
 /** From graphs to an Autoencoder: the map composed and optimised, and the handle that frees what hangs on it. */
 import { InputError, LatdynError } from "../errors.js";
 import { compose, inputShape, outputShape } from "../graph/compose.js";
-import { elements, formatShape, type Graph } from "../graph/graph.js";
+import { elements, formatShape, type Graph, type Shape } from "../graph/graph.js";
 import { optimize } from "../graph/optimize.js";
 import { sameShape } from "../graph/shapes.js";
 import type { Autoencoder } from "./autoencoder.js";
+import type { ModelSource } from "./source.js";
 
-type Origin = Pick<Autoencoder, "name" | "path" | "format" | "hash" | "files" | "preprocessor" | "notes">;
+type Origin = Pick<Autoencoder, "name" | "path" | "format" | "hash" | "files" | "preprocessor" | "notes"> & {
+  /** Default: the graphs are all there is. */
+  readonly source?: ModelSource;
+};
+
+/** A model whose map is a graph. */
+export interface SquareMap extends Autoencoder {
+  readonly map: Graph;
+}
+
+/** A model whose parts are graphs. */
+export interface GraphAutoencoder extends SquareMap {
+  readonly encoder: Graph;
+  readonly decoder: Graph;
+}
+
+const ONLY_GRAPHS: ModelSource = { kind: "graphs" };
 
 /** An autoencoder of two graphs. Throws InputError where they do not meet. */
-export function autoencoderOf(graphs: { encoder: Graph; decoder: Graph }, origin: Origin): Autoencoder {
+export function autoencoderOf(graphs: { encoder: Graph; decoder: Graph }, origin: Origin): GraphAutoencoder {
   const { graph, notes } = compose(graphs.decoder, graphs.encoder);
   return withDisposal({
+    source: ONLY_GRAPHS,
     ...origin,
     notes: [...origin.notes, ...notes],
+    unsupported: null,
     latentShape: inputShape(graphs.decoder),
     latentDimension: elements(inputShape(graphs.decoder)),
     inputShape: inputShape(graphs.encoder),
@@ -24,7 +43,7 @@ export function autoencoderOf(graphs: { encoder: Graph; decoder: Graph }, origin
 }
 
 /** A bare square map. Throws InputError where its output is not shaped as its input. */
-export function squareMapOf(map: Graph, origin: Origin): Autoencoder {
+export function squareMapOf(map: Graph, origin: Origin): SquareMap {
   const [from, to] = [inputShape(map), outputShape(map)];
   if (!sameShape(from, to)) {
     throw new InputError(
@@ -33,7 +52,9 @@ export function squareMapOf(map: Graph, origin: Origin): Autoencoder {
     );
   }
   return withDisposal({
+    source: ONLY_GRAPHS,
     ...origin,
+    unsupported: null,
     latentShape: from,
     latentDimension: elements(from),
     inputShape: null,
@@ -43,10 +64,28 @@ export function squareMapOf(map: Graph, origin: Origin): Autoencoder {
   });
 }
 
+/** A model without graphs, which only the engines of its source can run; `unsupported` is what the native one says. */
+export function foreignOf(
+  { latentShape, inputShape }: { latentShape: Shape; inputShape: Shape | null },
+  unsupported: InputError,
+  origin: Origin & { readonly source: ModelSource },
+): Autoencoder {
+  return withDisposal({
+    ...origin,
+    latentShape,
+    latentDimension: elements(latentShape),
+    inputShape,
+    encoder: null,
+    decoder: null,
+    map: null,
+    unsupported,
+  });
+}
+
 type Plain = Omit<Autoencoder, "onDispose" | typeof Symbol.dispose | typeof Symbol.asyncDispose>;
 
 /** Releases run once, the latest first; all of them run, and what they throw is thrown at the end. */
-function withDisposal(model: Plain): Autoencoder {
+function withDisposal<Model extends Plain>(model: Model): Model & Autoencoder {
   const releases: (() => void | Promise<void>)[] = [];
   let disposed = false;
   const throwAll = (errors: readonly unknown[]) => {

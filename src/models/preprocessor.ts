@@ -14,7 +14,8 @@ export async function readPreprocessor(folder: string): Promise<Preprocessor | n
   return config && parsePreprocessor(config, path);
 }
 
-function parsePreprocessor(config: JsonObject, path: string): Preprocessor {
+/** What the keys of preprocessor_config.json say. Throws as readPreprocessor. */
+export function parsePreprocessor(config: JsonObject, path: string): Preprocessor {
   const read = jsonReader(config, path);
   const doNormalize = read.flag("do_normalize") ?? false;
   const doResize = read.flag("do_resize") ?? false;

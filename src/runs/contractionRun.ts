@@ -1,8 +1,10 @@
 /** Contraction from a model's files to a folder with its page: what `latdyn contraction` does. */
+
 import { type Contraction, type ContractionOptions, contraction } from "../analysis/contraction.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { loadAutoencoder } from "../models/load.js";
 import { packageVersion } from "../version.js";
+import { loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 
@@ -29,7 +31,7 @@ export async function runContraction(
   const { out, overwrite = false, report = true, ...measureOptions } = options;
   const check = { overwrite, files: FILES };
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-contraction`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const found = await contraction(model, measureOptions);

@@ -1,8 +1,7 @@
 /** Inputs that a measure is taken over: read, encoded, and refused where no measure could say anything of them. */
 import { drawPoints } from "../dynamics/initial.js";
 import { type DataSource, parsePoints } from "../dynamics/points.js";
-import type { CallOptions } from "../engines/engine.js";
-import type { NativeEngine } from "../engines/native.js";
+import type { CallOptions, Engine } from "../engines/engine.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -26,7 +25,7 @@ export function dataSource(spec: string): DataSource {
 export async function encodedInputs(
   source: DataSource,
   model: Autoencoder,
-  engine: NativeEngine,
+  engine: Engine,
   call: CallOptions,
 ): Promise<EncodedInputs> {
   const { initial, inputs } = await drawPoints(source, { model, engine, call, drawn: new Map() });

@@ -1,14 +1,16 @@
 /** The whole extraction, from a model's files to a run folder: what `latdyn attractors` does. */
+
 import { join } from "node:path";
 import { nearestInputs } from "../analysis/nearestInput.js";
 import { pairwiseSimilarity } from "../analysis/similarity.js";
 import { toPixels } from "../data/preprocess.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import { type AttractorOptions, resolveOptions } from "../dynamics/options.js";
+import { type AttractorOptions, type ResolvedOptions, resolveOptions } from "../dynamics/options.js";
 import type { AttractorRun, SetResult } from "../dynamics/result.js";
 import { verificationIsCheap, verifyAttractors } from "../dynamics/verification.js";
+import type { EngineOptions } from "../engines/choose.js";
+import { engineOf } from "../engines/choose.js";
 import type { CallOptions } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
 import { AbortedError } from "../errors.js";
 import { takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -17,6 +19,7 @@ import type { AttractorPictures } from "../report/attractorReport.js";
 import { findingsOfSets } from "../report/findings.js";
 import { imageShape } from "../report/images.js";
 import { packageVersion } from "../version.js";
+import { decodedBy, loadOptions } from "./compute.js";
 import { checkRunFolder, writeRun } from "./run.js";
 
 export interface ExtractOptions extends AttractorOptions {
@@ -54,7 +57,7 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   const { out, overwrite = false, endpoints = true, report = true, verify, ...attractorOptions } = options;
   const resolved = resolveOptions(attractorOptions);
   if (typeof out === "string") await checkRunFolder(out, { overwrite });
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(model.name, new Date()) : out;
   if (folder !== null) await checkRunFolder(folder, { overwrite });
 
@@ -62,7 +65,13 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   const checked = await withVerification(model, found, verify, resolved);
   const run = { ...checked, record: { ...checked.record, notes: findingsOfSets(checked.sets) } };
   if (folder !== null) {
-    const page = report ? await reportOn(run, model, { threads: resolved.threads }) : null;
+    const page = report
+      ? await reportOn(run, model, {
+          threads: resolved.threads,
+          engine: resolved.engine,
+          device: resolved.device,
+        })
+      : null;
     await writeRun(folder, run, { overwrite, endpoints, report: page });
   }
   return { run, folder };
@@ -90,13 +99,19 @@ async function withVerification(
   model: Autoencoder,
   run: AttractorRun,
   verify: boolean | undefined,
-  { threads, signal, onProgress }: Pick<AttractorOptions, "threads" | "signal" | "onProgress">,
+  options: ResolvedOptions,
 ): Promise<AttractorRun> {
+  const { threads, signal, onProgress } = options;
   const attractors = run.sets.reduce((sum, set) => sum + set.attractors.rows, 0);
   const wanted = verify ?? verificationIsCheap(attractors, model.latentDimension);
   if (!wanted || run.record.interrupted) return run;
   try {
-    return await verifyAttractors(model, run, { threads, signal, onProgress });
+    return await verifyAttractors(model, run, {
+      threads,
+      signal,
+      onProgress,
+      engine: await engineOf(model, options),
+    });
   } catch (error) {
     if (!(error instanceof AbortedError)) throw error;
     return { ...run, record: { ...run.record, interrupted: true } };
@@ -109,24 +124,32 @@ async function withSimilarity(run: AttractorRun): Promise<AttractorRun> {
 }
 
 /** The page on a run of `model`, with its attractors decoded. */
-export async function reportOn(run: AttractorRun, model: Autoencoder, call: CallOptions): Promise<string> {
+export async function reportOn(
+  run: AttractorRun,
+  model: Autoencoder,
+  options: Omit<CallOptions, "onProgress"> & EngineOptions,
+): Promise<string> {
   const shape = model.inputShape ?? model.latentShape;
   const pictures: Record<string, AttractorPictures> = {};
   if (imageShape(shape) !== null) {
-    for (const set of run.sets) pictures[set.name] = await picturesOf(set, model, call);
+    for (const set of run.sets) pictures[set.name] = await picturesOf(set, model, options);
   }
   // Loaded when it is needed: the charting libraries take longer to load than many a run takes.
   const { attractorReport } = await import("../report/attractorReport.js");
   return attractorReport({ run, imageShape: shape, pictures, version: packageVersion() });
 }
 
-async function picturesOf(set: SetResult, model: Autoencoder, call: CallOptions): Promise<AttractorPictures> {
+async function picturesOf(
+  set: SetResult,
+  model: Autoencoder,
+  options: Omit<CallOptions, "onProgress"> & EngineOptions,
+): Promise<AttractorPictures> {
   const shape = model.inputShape ?? model.latentShape;
   const order = Int32Array.from(set.basinSize.keys())
     .sort((a, b) => set.basinSize[b] - set.basinSize[a] || a - b)
     .slice(0, PICTURES);
   const shown = takeRows(set.attractors, order);
-  const decoded = model.decoder === null ? shown : await nativeEngine(model).decode(shown, call);
+  const decoded = await decodedBy(model, shown, options);
   const pixels = toPixels(decoded, shape, model.preprocessor);
   if (set.inputs === null || set.inputs.rows === 0) return { order, decoded: pixels, nearest: null };
   const { index, cosine } = await nearestInputs(decoded, set.inputs);

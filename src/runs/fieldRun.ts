@@ -6,6 +6,7 @@ import { takeRows } from "../matrix.js";
 import { loadAutoencoder } from "../models/load.js";
 import { fieldFindings, fieldReport } from "../report/fieldReport.js";
 import { packageVersion } from "../version.js";
+import { loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { isRun, readChosenSet } from "./storedModel.js";
@@ -35,7 +36,7 @@ export async function runField(
   const { out, overwrite = false, report = true, plane, ...fieldOptions } = options;
   const check = { overwrite, files: FILES };
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-field`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const choice = typeof plane === "string" ? await readPlane(plane, model.latentDimension) : plane;

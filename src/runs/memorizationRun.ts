@@ -1,4 +1,5 @@
 /** Memorization from a model's files, or a finished run, to a folder with its page: what `latdyn memorization` does. */
+
 import { callOf } from "../analysis/kernel.js";
 import {
   type Coefficients,
@@ -17,8 +18,8 @@ import { type AttractorOptions, type AttractorProgress, resolveOptions } from ".
 import { latents, type PointSource } from "../dynamics/points.js";
 import { countedFrom, phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
-import type { CallOptions } from "../engines/engine.js";
-import type { NativeEngine } from "../engines/native.js";
+import { engineOf } from "../engines/choose.js";
+import type { CallOptions, Engine } from "../engines/engine.js";
 import { InputError } from "../errors.js";
 import { type Matrix, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -26,18 +27,11 @@ import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
 import { largestFirst } from "../report/series.js";
 import { packageVersion } from "../version.js";
+import { loadOptions } from "./compute.js";
 import { dataSource, type EncodedInputs, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import {
-  engineFor,
-  initialOf,
-  isRun,
-  modelOf,
-  readChosenSet,
-  refuseIteration,
-  storedFindings,
-} from "./storedModel.js";
+import { initialOf, isRun, modelOf, readChosenSet, refuseIteration, storedFindings } from "./storedModel.js";
 
 export interface MemorizationRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs: `PATH[:N]`, as `openData` takes it. */
@@ -107,7 +101,10 @@ export async function runMemorization(
   if (stored === null && modelPath !== undefined) {
     throw new InputError(`${source}: is a model itself; --model goes with a finished run`);
   }
-  await using model = stored === null ? await loadAutoencoder(source) : await modelOf(stored.run, modelPath);
+  await using model =
+    stored === null
+      ? await loadAutoencoder(source, loadOptions(options))
+      : await modelOf(stored.run, modelPath, options);
   const folder = out === undefined ? defaultFolder(`${model.name}-memorization`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
 
@@ -118,7 +115,7 @@ export async function runMemorization(
     ...call,
     onProgress: progress(phase, set),
   });
-  const engine = engineFor(model, options);
+  const engine = await engineOf(model, options);
   const notes: MeasureNote[] = [];
   const known = await encodedInputs(training, model, engine, during("encode", "training inputs"));
   const found =
@@ -143,7 +140,7 @@ export async function runMemorization(
     { rule, threads: call.threads, signal: call.signal, onProgress },
   );
   const errors =
-    found.attractors.rows === 0 || model.decoder === null
+    found.attractors.rows === 0 || model.inputShape === null
       ? null
       : {
           training: await errorsOf(engine, known, found.attractors, during("compare", "training inputs")),
@@ -223,7 +220,7 @@ async function computed(
 async function restored(
   stored: Awaited<ReturnType<typeof readChosenSet>>,
   model: Autoencoder,
-  engine: NativeEngine,
+  engine: Engine,
   call: CallOptions,
   notes: MeasureNote[],
 ): Promise<Attractors> {
@@ -250,19 +247,14 @@ async function restored(
 /** A square map's latents are its inputs. */
 async function decode(
   model: Autoencoder,
-  engine: NativeEngine,
+  engine: Engine,
   latents: Matrix,
   call: CallOptions,
 ): Promise<Matrix> {
-  return model.decoder === null ? latents : engine.decode(latents, call);
+  return model.inputShape === null ? latents : engine.decode(latents, call);
 }
 
-function errorsOf(
-  engine: NativeEngine,
-  { inputs, latents }: EncodedInputs,
-  attractors: Matrix,
-  call: CallOptions,
-) {
+function errorsOf(engine: Engine, { inputs, latents }: EncodedInputs, attractors: Matrix, call: CallOptions) {
   return prototypeErrors(engine, { inputs, latents, attractors }, call);
 }
 

@@ -1,4 +1,5 @@
 /** Out-of-distribution detection from a model's files to a folder with its page: what `latdyn ood` does. */
+
 import { callOf } from "../analysis/kernel.js";
 import type { KnnRule } from "../analysis/knn.js";
 import {
@@ -16,6 +17,7 @@ import { findAttractors } from "../dynamics/attractors.js";
 import { type AttractorOptions, resolveOptions } from "../dynamics/options.js";
 import { type DataSource, isSetName, latents } from "../dynamics/points.js";
 import { countedFrom, phaseProgress } from "../dynamics/progress.js";
+import { engineOf } from "../engines/choose.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -23,10 +25,11 @@ import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
 import { packageVersion } from "../version.js";
 import { type FoundAttractors, readAttractors } from "./attractorSource.js";
+import { loadOptions } from "./compute.js";
 import { dataSource, encodedInputs } from "./encodedInputs.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
-import { engineFor, refuseIteration } from "./storedModel.js";
+import { refuseIteration } from "./storedModel.js";
 
 export interface OodRunOptions extends Omit<AttractorOptions, "from"> {
   /** Training inputs, `PATH[:N]`: latents for KNN and Mahalanobis, and attractors where none are given. */
@@ -76,19 +79,19 @@ export async function runOod(
   if (given !== undefined) refuseIteration(iteration, "with attractors given, none are computed");
   const start = performance.now();
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-ood`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
 
   const call = callOf({ threads: options.threads, signal: options.signal });
-  const engine = engineFor(model, options);
+  const engine = await engineOf(model, options);
   const onProgress = countedFrom(start, options.onProgress);
   const progress = phaseProgress(onProgress, start);
   const encoded = new Map<string, OodSet>();
   for (const [name, source] of Object.entries(sources)) {
     const encoding = { ...call, onProgress: progress("encode", name) };
     const { inputs, latents } = await encodedInputs(source, model, engine, encoding);
-    encoded.set(name, { inputs: model.decoder === null ? null : inputs, latents });
+    encoded.set(name, { inputs: model.inputShape === null ? null : inputs, latents });
   }
   const setOf = (name: string): OodSet => {
     const set = encoded.get(name);

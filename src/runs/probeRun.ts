@@ -1,9 +1,11 @@
 /** A probe from a model's files to a folder with its page: what `latdyn probe` does. */
+
 import { type Probe, type ProbeOptions, probe } from "../analysis/probing.js";
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { loadAutoencoder } from "../models/load.js";
 import { packageVersion } from "../version.js";
+import { loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 
@@ -31,7 +33,7 @@ export async function runProbe(
   const { out, overwrite = false, report = true, ...probeOptions } = options;
   const check = { overwrite, files: FILES };
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-probe`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const found = await probe(model, probeOptions);

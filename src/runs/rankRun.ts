@@ -1,12 +1,14 @@
 /** Rank of the decoded attractors of a finished run, in a folder with its page: what `latdyn rank RUN` does. */
+
 import { callOf, type StagedOptions } from "../analysis/kernel.js";
 import { type RankRecord, rank } from "../analysis/rank.js";
 import type { MeasureNote } from "../dynamics/note.js";
+import { computeOptions } from "../dynamics/options.js";
 import { phaseProgress } from "../dynamics/progress.js";
-import { nativeEngine } from "../engines/native.js";
 import { InputError } from "../errors.js";
 import { countOf } from "../report/format.js";
 import { packageVersion } from "../version.js";
+import { decodedBy } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 import { modelOf, readChosenSet, storedFindings } from "./storedModel.js";
@@ -16,6 +18,9 @@ export interface RankRunOptions extends StagedOptions {
   readonly centred?: boolean;
   /** Where the run's model is now. Default: where it was. */
   readonly model?: string;
+  /** What decodes, and where. Default `auto`. */
+  readonly engine?: string;
+  readonly device?: string;
   /** The folder; null writes nothing. Default `runs/MODEL-rank-DATE-TIME` below the current folder. */
   readonly out?: string | null;
   readonly overwrite?: boolean;
@@ -44,23 +49,22 @@ export async function runRank(
 ): Promise<{ record: RankRecord; folder: string | null }> {
   const check = { overwrite, files: FILES };
   const start = performance.now();
-  const call = callOf(options, ["centred", "model", "out", "overwrite", "report"]);
+  const given = computeOptions(options);
+  const call = callOf(options, ["centred", "model", "engine", "device", "out", "overwrite", "report"]);
   const progress = phaseProgress(onProgress, start);
   if (typeof out === "string") await checkMeasureFolder(out, check);
   const { run, set, folder: runFolder } = await readChosenSet(source);
-  await using model = await modelOf(run, path);
+  await using model = await modelOf(run, path, given);
   const folder = out === undefined ? defaultFolder(`${model.name}-rank`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   if (set.attractors.rows === 0) {
     throw new InputError(`${source}: none of its points converged, so there is no attractor to decode`);
   }
-  const decoded =
-    model.decoder === null
-      ? set.attractors
-      : await nativeEngine(model).decode(set.attractors, {
-          ...call,
-          onProgress: progress("decode", "attractors"),
-        });
+  const decoded = await decodedBy(model, set.attractors, {
+    ...call,
+    ...given,
+    onProgress: progress("decode", "attractors"),
+  });
   const { rank90, spectrum } = await rank(decoded, {
     centred,
     ...call,

@@ -1,9 +1,11 @@
 /** Convergence speed from a model's files to a folder with its page: what `latdyn speed` does. */
+
 import type { TensorToWrite } from "../data/safetensors.js";
 import { notesOn } from "../dynamics/note.js";
 import { convergenceSpeed, type Speed, type SpeedOptions } from "../dynamics/speed.js";
 import { loadAutoencoder } from "../models/load.js";
 import { packageVersion } from "../version.js";
+import { loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 
@@ -31,7 +33,7 @@ export async function runSpeed(
   const { out, overwrite = false, report = true, ...speedOptions } = options;
   const check = { overwrite, files: FILES };
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-speed`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const found = await convergenceSpeed(model, speedOptions);

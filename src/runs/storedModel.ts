@@ -1,4 +1,5 @@
 /** A finished run as the beginning of a measure: its model, and the initial points it started from. */
+
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
@@ -6,12 +7,13 @@ import type { MeasureNote } from "../dynamics/note.js";
 import type { AttractorOptions } from "../dynamics/options.js";
 import { data, latents, matched, noise, type PointSource } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
-import type { CallOptions } from "../engines/engine.js";
-import { type NativeEngine, nativeEngine } from "../engines/native.js";
+import type { EngineOptions } from "../engines/choose.js";
+import type { CallOptions, Engine } from "../engines/engine.js";
 import { InputError } from "../errors.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
 import { findings } from "../report/findings.js";
+import { loadOptions } from "./compute.js";
 import { readRun, type StoredRun, type StoredSet } from "./run.js";
 
 /** Whether `spec` is a run folder, or one with "#SET" behind it. */
@@ -68,14 +70,27 @@ async function holdsRun(folder: string): Promise<boolean> {
 
 /**
  * The model a run was made with, from where it was then, or from `path`. Throws InputError where it is not there or
- * its files are others.
+ * its files are others. A command that a record names is not run: whoever wrote the folder need not be who reads it.
  */
-export async function modelOf({ record }: StoredRun, path: string = record.model.path): Promise<Autoencoder> {
-  const model = await loadAutoencoder(path);
+export async function modelOf(
+  { record }: StoredRun,
+  path?: string,
+  options: Pick<EngineOptions, "engine"> = {},
+): Promise<Autoencoder> {
+  const { path: recorded, name, format } = record.model;
+  if (path === undefined && format === "process") {
+    throw new InputError(
+      `${name}: was computed by a process; say which to start with --model "${recorded}", if you trust it`,
+    );
+  }
+  if (format === "function") {
+    throw new InputError(`${name}: was computed by a function, which no record can bring back`);
+  }
+  const model = await loadAutoencoder(path ?? recorded, loadOptions(options));
   if (model.hash === record.model.hash) return model;
   await model[Symbol.asyncDispose]();
   throw new InputError(
-    `${path}: is not the model of the run: its files have the hash ${model.hash.slice(0, 12)}…, the run's ${record.model.hash.slice(0, 12)}…`,
+    `${path ?? recorded}: is not the model of the run: its files have the hash ${model.hash.slice(0, 12)}…, the run's ${record.model.hash.slice(0, 12)}…`,
   );
 }
 
@@ -97,17 +112,6 @@ export function refuseIteration(options: Omit<AttractorOptions, "from">, why: st
   if (name !== undefined) throw new InputError(`${name} is ${options[name]}, but ${why}`);
 }
 
-/** The model's native engine as the options say. */
-export function engineFor(
-  model: Autoencoder,
-  { layout = "auto", isa = "auto" }: Pick<AttractorOptions, "layout" | "isa">,
-): NativeEngine {
-  return nativeEngine(model, {
-    ...(layout === "auto" ? {} : { layout }),
-    ...(isa === "auto" ? {} : { isa }),
-  });
-}
-
 /**
  * The initial points of one set of a run, drawn again from what its record keeps of their source; null where that was
  * a matrix of the caller's, which no record keeps. Throws InputError where files have gone or their rows are others in
@@ -116,7 +120,7 @@ export function engineFor(
 export async function initialOf(
   { run, set, folder }: ChosenSet,
   model: Autoencoder,
-  engine: NativeEngine,
+  engine: Engine,
   call: CallOptions,
 ): Promise<InitialPoints | null> {
   const source = sourceOf(run.record, set.name);

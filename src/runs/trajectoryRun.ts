@@ -1,15 +1,15 @@
 /** Trajectories from a model's files to a folder with their page: what `latdyn trajectories` does. */
+
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { notesOn } from "../dynamics/note.js";
+import { computeOptions } from "../dynamics/options.js";
 import {
   type TrajectoryOptions,
   type TrajectoryRun,
   type TrajectorySet,
   trajectories,
 } from "../dynamics/trajectories.js";
-import type { CallOptions } from "../engines/engine.js";
-import { nativeEngine } from "../engines/native.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
@@ -17,6 +17,7 @@ import { imageShape } from "../report/images.js";
 import type { DecodedPaths } from "../report/trajectoryReport.js";
 import { packageVersion } from "../version.js";
 import { type FoundAttractors, readAttractors } from "./attractorSource.js";
+import { type DecodeOptions, decodedBy, loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
 import { checkMeasureFolder, measureFiles, writeMeasure } from "./measure.js";
 
@@ -50,7 +51,7 @@ export async function runTrajectories(
   const { out, overwrite = false, report = true, attractors: source, ...rest } = options;
   const check = { overwrite, files: FILES };
   if (typeof out === "string") await checkMeasureFolder(out, check);
-  await using model = await loadAutoencoder(path);
+  await using model = await loadAutoencoder(path, loadOptions(options));
   const folder = out === undefined ? defaultFolder(`${model.name}-trajectories`, new Date()) : out;
   if (folder !== null) await checkMeasureFolder(folder, check);
   const given: FoundAttractors | null =
@@ -85,7 +86,9 @@ export async function runTrajectories(
         name: "trajectories",
         record: run.record,
         tensors: { trajectories: tensorsOf(run) },
-        report: report ? await reportOn(run, model, { threads, signal: options.signal }) : null,
+        report: report
+          ? await reportOn(run, model, { ...computeOptions(options), threads, signal: options.signal })
+          : null,
       },
       check,
     );
@@ -93,7 +96,7 @@ export async function runTrajectories(
   return { run, folder };
 }
 
-async function reportOn(run: TrajectoryRun, model: Autoencoder, call: CallOptions): Promise<string> {
+async function reportOn(run: TrajectoryRun, model: Autoencoder, call: DecodeOptions): Promise<string> {
   const shape = model.inputShape ?? model.latentShape;
   const decoded: Record<string, DecodedPaths> = {};
   if (imageShape(shape) !== null) {
@@ -106,7 +109,7 @@ async function reportOn(run: TrajectoryRun, model: Autoencoder, call: CallOption
 async function decodedPaths(
   set: TrajectorySet,
   model: Autoencoder,
-  call: CallOptions,
+  call: DecodeOptions,
 ): Promise<DecodedPaths> {
   const k = model.latentDimension;
   const stored = set.steps.length;
@@ -124,7 +127,7 @@ async function decodedPaths(
     });
   }
   const rows: Matrix = { data: latents, rows: paths * shown, columns: k };
-  const decoded = model.decoder === null ? rows : await nativeEngine(model).decode(rows, call);
+  const decoded = await decodedBy(model, rows, call);
   return {
     steps: places.map((place) => set.steps[place]),
     pixels: toPixels(decoded, model.inputShape ?? model.latentShape, model.preprocessor),

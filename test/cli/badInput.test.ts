@@ -156,7 +156,17 @@ describe("bad input", () => {
       /--rule <name>.*nearest.*greedy, components, euclidean/,
     ],
     ["a GPU", ["attractors", good, ...noise, "--device", "cuda"], /computes on the CPU only/],
-    ["another engine", ["attractors", good, ...noise, "--engine", "tfjs"], /native engine only/],
+    ["no engine", ["attractors", good, ...noise, "--engine", "torch"], /expected one of auto, native/],
+    [
+      "an engine for other models",
+      ["attractors", good, ...noise, "--engine", "function"],
+      /cannot run a model of format onnx; native/,
+    ],
+    [
+      "a command that is not there",
+      ["attractors", "process:latdyn-no-such-command", ...noise],
+      /no such command/,
+    ],
     // where it goes
     ["a folder that exists", ["attractors", good, ...noise, "--out", at("empty")], /empty: exists already/],
     [

@@ -432,7 +432,12 @@ describe("what does not fit", () => {
     ["a cosine of 2", { threshold: 2 }, /threshold is 2/],
     ["no threads", { threads: 0 }, /threads is 0/],
     ["a GPU", { device: "cuda:0" }, /computes on the CPU only/],
-    ["another engine", { engine: "onnx" }, /native engine only/],
+    ["no engine", { engine: "torch" }, /engine is "torch", expected one of auto, native/],
+    [
+      "an engine for other models",
+      { engine: "process" },
+      /process cannot run a model of format square-map; native can/,
+    ],
     ["a name with a dot", { from: { "a.b": noise(1) } }, /"a\.b"/],
     ["latents that are too wide", { from: { z: rows(3, 1, 2, 3) } }, /3 elements a row, expected 2/],
     ["latents with NaN", { from: { z: rows(2, 1, 2, 3, Number.NaN) } }, /row 1 holds NaN/],

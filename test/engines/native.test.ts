@@ -5,15 +5,14 @@ import { AbortedError, InputError } from "../../src/errors.js";
 import { graphBuilder } from "../../src/graph/builder.js";
 import { interpret } from "../../src/graph/reference.js";
 import { matrix } from "../../src/matrix.js";
-import { autoencoderOf } from "../../src/models/assemble.js";
-import type { Autoencoder } from "../../src/models/autoencoder.js";
+import { autoencoderOf, type GraphAutoencoder } from "../../src/models/assemble.js";
 import { affine, scaling } from "../support/maps.js";
 import { seededRandom } from "../support/random.js";
 
 const call = { threads: 2 };
 
 /** E: 1×6×6 → 4, D: 4 → 1×6×6, convolutions on either side. */
-function small(): Autoencoder {
+function small(): GraphAutoencoder {
   const random = seededRandom(1);
   const pair = [2, 2] as const;
   const none = [0, 0, 0, 0] as const;
@@ -74,12 +73,12 @@ describe("the native engine", () => {
     const images = matrix(seededRandom(2).floats(5 * 36), 36);
     const codes = await engine.encode(images, call);
     expect([codes.rows, codes.columns]).toEqual([5, 4]);
-    const expected = interpret(model.encoder!, images.data, 5);
+    const expected = interpret(model.encoder, images.data, 5);
     codes.data.forEach((value, i) => {
       expect(value).toBeCloseTo(expected[i]!, 3);
     });
     const decoded = await engine.decode(codes, call);
-    const drawn = interpret(model.decoder!, codes.data, 5);
+    const drawn = interpret(model.decoder, codes.data, 5);
     decoded.data.forEach((value, i) => {
       expect(value).toBeCloseTo(drawn[i]!, 2);
     });
@@ -150,7 +149,7 @@ describe("inspect", () => {
       ["linear", 2 * 4 * 27],
     ]);
     expect(model.flopsPerRow).toBe(4 * 2 * 27 * 4);
-    expect(model.plan.flopsPerRow).toBe(model.flopsPerRow);
+    expect(model.plan?.flopsPerRow).toBe(model.flopsPerRow);
     expect(model.parameters).toBe(12 + 108 + 108 + 12);
     expect(model.nodes[3]).toMatchObject({ name: "conv", activation: null, outputShape: [3, 3, 3] });
   });

@@ -3,7 +3,7 @@ import { nativeEngine } from "../../src/engines/native.js";
 import { lower } from "../../src/graph/lower.js";
 import { interpret, interpreter } from "../../src/graph/reference.js";
 import { type Matrix, row } from "../../src/matrix.js";
-import type { Autoencoder } from "../../src/models/autoencoder.js";
+import { type Autoencoder, graphOf } from "../../src/models/autoencoder.js";
 import { loadAutoencoder } from "../../src/models/load.js";
 import {
   type CompileOptions,
@@ -25,7 +25,7 @@ async function withPlan<T>(
   options: CompileOptions,
   use: (plan: NativePlan) => Promise<T>,
 ): Promise<T> {
-  const plan = native().compile(lower(model.map), options);
+  const plan = native().compile(lower(graphOf(model, "map")), options);
   try {
     return await use(plan);
   } finally {
@@ -292,7 +292,7 @@ describe.skipIf(!hasShared)(title, () => {
 function scoreInDouble(model: Autoencoder, input: Float32Array, attractors: Matrix, steps: number): number {
   if (model.encoder === null) throw new Error(`${model.name} has no encoder`);
   const k = attractors.columns;
-  const f = interpreter(model.map);
+  const f = interpreter(graphOf(model, "map"));
   let z = interpret(model.encoder, input, 1);
   const path = new Float64Array((steps + 1) * k);
   path.set(z);

@@ -2,11 +2,10 @@
 
 import { type GraphBuilder, graphBuilder } from "../../src/graph/builder.js";
 import type { Activation, Graph } from "../../src/graph/graph.js";
-import { squareMapOf } from "../../src/models/assemble.js";
-import type { Autoencoder } from "../../src/models/autoencoder.js";
+import { type SquareMap, squareMapOf } from "../../src/models/assemble.js";
 
 /** A model around a square map, as a loader would give it. */
-export function squareMap(map: Graph): Autoencoder {
+export function squareMap(map: Graph): SquareMap {
   return squareMapOf(map, {
     name: map.name,
     path: map.name,
@@ -19,18 +18,14 @@ export function squareMap(map: Graph): Autoencoder {
 }
 
 /** One graph of a single input [k]; `build` gives the id of the result. */
-export function mapOf(
-  name: string,
-  k: number,
-  build: (graph: GraphBuilder, z: number) => number,
-): Autoencoder {
+export function mapOf(name: string, k: number, build: (graph: GraphBuilder, z: number) => number): SquareMap {
   const builder = graphBuilder(name);
   const z = builder.input("z", [k]);
   return squareMap(builder.finish(z, build(builder, z)));
 }
 
 /** z → A·z + b; A [k, k] row-major. */
-export function affine(name: string, matrix: readonly number[], offset: readonly number[]): Autoencoder {
+export function affine(name: string, matrix: readonly number[], offset: readonly number[]): SquareMap {
   const k = offset.length;
   return mapOf(name, k, (graph, z) => {
     const weight = graph.constant("A", [k, k], Float32Array.from(matrix));
@@ -40,18 +35,18 @@ export function affine(name: string, matrix: readonly number[], offset: readonly
 }
 
 /** z → scale·z */
-export function scaling(name: string, k: number, scale: number): Autoencoder {
+export function scaling(name: string, k: number, scale: number): SquareMap {
   const matrix = Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? scale : 0));
   return affine(name, matrix, new Array(k).fill(0));
 }
 
 /** z → c, whatever z. */
-export function flat(name: string, values: readonly number[]): Autoencoder {
+export function flat(name: string, values: readonly number[]): SquareMap {
   return affine(name, new Array(values.length ** 2).fill(0), values);
 }
 
 /** Sends coordinate i to where `order` says: output[i] = z[order[i]]. */
-export function permutation(name: string, order: readonly number[]): Autoencoder {
+export function permutation(name: string, order: readonly number[]): SquareMap {
   const k = order.length;
   const matrix = new Array<number>(k * k).fill(0);
   order.forEach((from, to) => {
@@ -61,13 +56,13 @@ export function permutation(name: string, order: readonly number[]): Autoencoder
 }
 
 /** Turns the plane by `angle` radians. */
-export function rotation(name: string, angle: number): Autoencoder {
+export function rotation(name: string, angle: number): SquareMap {
   const [c, s] = [Math.cos(angle), Math.sin(angle)];
   return affine(name, [c, -s, s, c], [0, 0]);
 }
 
 /** z → an element-wise function of z. */
-export function elementwise(name: string, k: number, activation: Activation): Autoencoder {
+export function elementwise(name: string, k: number, activation: Activation): SquareMap {
   return mapOf(name, k, (graph, z) =>
     graph.node({ op: "activate", name: "function", inputs: [z], activation }),
   );

@@ -135,7 +135,7 @@ function opsetOf(opsetImport: readonly { domain?: string; version?: number }[], 
 }
 
 /** Old files list their weights among the inputs. */
-function inputOf(
+export function inputOf(
   model: GraphProto,
   initializers: ReadonlyMap<string, unknown>,
   file: string,
@@ -149,7 +149,7 @@ function inputOf(
   return input;
 }
 
-function outputOf(model: GraphProto, file: string, notes: string[]): string {
+export function outputOf(model: GraphProto, file: string, notes: string[]): string {
   const names = model.output.map(({ name }) => name ?? "");
   if (names.length > 1) {
     notes.push(
@@ -159,7 +159,7 @@ function outputOf(model: GraphProto, file: string, notes: string[]): string {
   return names[0]!;
 }
 
-function inputShapeOf(input: ValueInfoProto, given: Shape | undefined, file: string, notes: string[]) {
+export function inputShapeOf(input: ValueInfoProto, given: Shape | undefined, file: string, notes: string[]) {
   const tensor = input.type?.tensorType;
   const where = `${file}: input "${input.name}"`;
   const type = tensor?.elemType ?? 0;

@@ -1,0 +1,53 @@
+/** The engines beside the native one: which models each can run, and how it is opened. One entry an engine. */
+import { elements } from "../graph/graph.js";
+import type { Autoencoder } from "../models/autoencoder.js";
+import type { ModelSource } from "../models/source.js";
+import { functionRuntime } from "./function.js";
+import { processRuntime } from "./process.js";
+import type { Runtime } from "./runtime.js";
+
+export interface OpenOptions {
+  /** What stands behind the colon of `--engine`: "gpu" of "tfjs:gpu"; null where there is nothing. */
+  readonly variant: string | null;
+  /** "auto", "cpu", "cuda" or "cuda:INDEX". */
+  readonly device: string;
+  /** Threads in all, at least 1. */
+  readonly threads: number;
+}
+
+export interface RuntimeKind {
+  /** Whether it can run what the model is made from. */
+  runs(source: ModelSource): boolean;
+  /** Throws InputError where a package is missing or the model does not fit, EngineError where the runtime fails. */
+  open(model: Autoencoder, options: OpenOptions): Promise<Runtime>;
+}
+
+export type RuntimeName = "onnxruntime" | "tfjs" | "function" | "process";
+
+export const RUNTIMES: Partial<Record<RuntimeName, RuntimeKind>> = {
+  function: {
+    runs: ({ kind }) => kind === "function",
+    async open(model) {
+      return functionRuntime(sourceOf(model, "function").functions, shapeOf(model));
+    },
+  },
+  process: {
+    runs: ({ kind }) => kind === "process",
+    async open(model) {
+      return processRuntime(sourceOf(model, "process").child, shapeOf(model));
+    },
+  },
+};
+
+/** The model's source, which `runs` has found to be of this kind. */
+function sourceOf<Kind extends ModelSource["kind"]>(
+  { name, source }: Autoencoder,
+  kind: Kind,
+): Extract<ModelSource, { kind: Kind }> {
+  if (source.kind !== kind) throw new Error(`${name}: is made from ${source.kind}, expected ${kind}`);
+  return source as Extract<ModelSource, { kind: Kind }>;
+}
+
+function shapeOf({ latentDimension, inputShape }: Autoencoder) {
+  return { latentDimension, inputElements: inputShape === null ? null : elements(inputShape) };
+}

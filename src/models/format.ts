@@ -1,0 +1,25 @@
+/** One way to keep a model in a folder. */
+import type { Autoencoder } from "./autoencoder.js";
+
+export interface LoadOptions {
+  /** Shape of one latent, for axes that an ONNX decoder leaves open. Default: config.json's latent_shape. */
+  readonly latentShape?: readonly number[];
+  /** Shape of one input, for axes that an ONNX encoder leaves open. Default: config.json's input_shape. */
+  readonly inputShape?: readonly number[];
+  /** Which files to use where a folder holds several kinds. Default: the first of ONNX, safetensors, tfjs. */
+  readonly format?: "onnx" | "safetensors" | "tfjs";
+  /**
+   * What is to run the model. Where that is `native`, a model that the native graph cannot express is an error here;
+   * else it is loaded without graphs, for the engine that its files are made for. Default `auto`.
+   */
+  readonly engine?: string;
+}
+
+export interface FolderFormat {
+  /** What the files are called, as messages list them. */
+  readonly files: string;
+  /** Whether a folder with these entries is of this kind. */
+  isIn(folder: string, names: ReadonlySet<string>): Promise<boolean>;
+  /** Throws InputError naming the file, and UnsupportedOperatorError. */
+  load(folder: string, options: LoadOptions): Promise<Autoencoder>;
+}

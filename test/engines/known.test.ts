@@ -1,0 +1,46 @@
+import { fileURLToPath } from "node:url";
+import { engineOf } from "../../src/engines/choose.js";
+import { nativeEngine } from "../../src/engines/native.js";
+import { fromFunction } from "../../src/models/fromFunction.js";
+import { fromProcess } from "../../src/models/fromProcess.js";
+import { affine } from "../support/maps.js";
+import { applyAffine, testKnownMaps } from "./knownMaps.js";
+
+const child = fileURLToPath(new URL("children/child.py", import.meta.url));
+
+for (const layout of ["lanes", "onednn"] as const) {
+  testKnownMaps(`native, ${layout}`, ({ name, matrix, offset }) =>
+    nativeEngine(affine(name, matrix, offset), { layout }),
+  );
+}
+
+testKnownMaps("function", (map) =>
+  engineOf(
+    fromFunction({
+      latentShape: [map.offset.length],
+      apply: (latents) => applyAffine(map, latents),
+      batchRows: 5,
+    }),
+  ),
+);
+
+testKnownMaps("function, answering later", (map) =>
+  engineOf(
+    fromFunction({
+      latentShape: [map.offset.length],
+      apply: async (latents) => {
+        await Promise.resolve();
+        return applyAffine(map, latents);
+      },
+      batchRows: 5,
+    }),
+  ),
+);
+
+testKnownMaps("process", async (map) => {
+  const [matrix, offset] = [map.matrix, map.offset].map((numbers) => [...Float32Array.from(numbers)]);
+  // Python's JSON reads NaN, JavaScript's does not write it.
+  const text = (numbers: number[] | undefined): string => `[${numbers?.join(", ")}]`;
+  const options = `{"matrix": ${text(matrix)}, "offset": ${text(offset)}}`;
+  return engineOf(await fromProcess({ command: "python3", args: [child, options] }));
+});
