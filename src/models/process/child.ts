@@ -34,6 +34,9 @@ export interface ChildModel {
 const TEXT = 2 ** 16;
 /** Characters of what it wrote on its standard error that an error shows. */
 const STDERR = 600;
+/** Characters of its command line that messages name it by. */
+const LABEL = 80;
+/** Milliseconds between the end of its input and its own. */
 const GRACE = 2000;
 
 /** Children that live, for the end of this process. */
@@ -44,7 +47,8 @@ const living = new Set<ChildProcess>();
  * where it ends, is silent for too long, or says something else.
  */
 export async function startChild(command: ChildCommand): Promise<ChildModel> {
-  const label = `process ${JSON.stringify([command.command, ...command.args].join(" "))}`;
+  const words = [command.command, ...command.args].join(" ");
+  const label = `process "${words.length > LABEL ? `${words.slice(0, LABEL)}…` : words}"`;
   const child = spawn(command.command, command.args, {
     cwd: command.cwd,
     env: { ...process.env, ...command.env },

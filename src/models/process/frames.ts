@@ -60,7 +60,9 @@ export function frameReader(check: (header: Omit<Frame, "payload">, length: numb
           const start = Buffer.concat(chunks, Math.min(available, HEADER));
           const known = Math.min(start.length, MAGIC.length);
           if (!start.subarray(0, known).equals(MAGIC.subarray(0, known))) {
-            throw new Error(`wrote ${shown(Buffer.concat(chunks, available))} on its standard output`);
+            throw new Error(
+              `wrote ${shown(Buffer.concat(chunks, available))} on its standard output, which is for messages alone`,
+            );
           }
           if (available < HEADER) return frames;
           const bytes = take(HEADER);
@@ -78,8 +80,8 @@ export function frameReader(check: (header: Omit<Frame, "payload">, length: numb
   };
 }
 
-/** The first characters, as JSON writes them. */
+/** The beginning of the first line, as JSON writes it. */
 function shown(bytes: Buffer): string {
-  const text = bytes.subarray(0, 40).toString("latin1");
-  return `${JSON.stringify(text)}${bytes.length > 40 ? "…" : ""}`;
+  const [line = ""] = bytes.subarray(0, 60).toString("latin1").split(/\r?\n/);
+  return JSON.stringify(line);
 }

@@ -1,9 +1,11 @@
 """A child of the tests, in the standard library alone: an affine map in the protocol of docs/engines.md.
 
-Its only argument is JSON: {"matrix": [...], "offset": [...], "input_shape": ..., "hello": {...}, "fault": "..."}.
+Its first argument is JSON: {"matrix": [...], "offset": [...], "hello": {...}, "fault": "..."}; the variable HELLO adds to
+its hello.
 """
 
 import json
+import os
 import struct
 import sys
 import time
@@ -47,7 +49,8 @@ if fault == "fails to load":
     send(ERROR, 0, b"no such checkpoint: model.pt")
     sys.exit(0)
 hello = {"protocol": 1, "latent_shape": [k], "versions": {"python": "3"}, "batch_rows": 4}
-send(HELLO, 0, json.dumps({**hello, **options.get("hello", {})}).encode())
+hello = {**hello, **options.get("hello", {}), **json.loads(os.environ.get("HELLO", "{}"))}
+send(HELLO, 0, json.dumps(hello).encode())
 
 calls = 0
 while True:
@@ -77,8 +80,7 @@ while True:
         continue
     if fault == "stops answering" and calls >= 2:
         time.sleep(60)
-    if fault == "ignores the end":
-        time.sleep(options.get("pause", 0))
+    time.sleep(options.get("pause", 0))
     if kind == DECODE:
         send(kind, rows, struct.pack(f"<{2 * len(values)}f", *[value for value in values for _ in range(2)]))
     elif kind == ENCODE:
