@@ -104,6 +104,8 @@ export interface RunRecord {
   device: EngineInfo["device"] & { threads: number };
   versions: Record<string, string>;
   summary: Record<string, SetSummary>;
+  /** How the Jacobians behind the verification were had; left out where there was none. */
+  jacobians?: JacobianMethod;
   /** Pairwise similarity of attractor sets, with two or more sets; null where one of them has no attractor. */
   similarity?: Record<string, { cosine: number | null; euclidean: number | null }>;
   timing: RunTiming;

@@ -106,5 +106,8 @@ export async function verifyAttractors(
     sets.push({ ...set, verification, summary: { ...set.summary, verified } });
   }
   const summary: Record<string, SetSummary> = Object.fromEntries(sets.map((set) => [set.name, set.summary]));
-  return { ...run, sets, summary, record: { ...run.record, summary } };
+  const methods = sets.flatMap(({ verification }) => verification?.method ?? []);
+  const jacobians = methods.includes("central differences") ? "central differences" : methods[0];
+  const record = { ...run.record, summary, ...(jacobians === undefined ? {} : { jacobians }) };
+  return { ...run, sets, summary, record };
 }

@@ -20,7 +20,7 @@ import {
   statusChart,
   traceChart,
 } from "./charts.js";
-import { deviceText, layoutText } from "./device.js";
+import { DIFFERENCES, deviceText, layoutText } from "./device.js";
 import { findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import {
@@ -204,7 +204,7 @@ function overview({ record, sets }: AttractorRun): Html {
       { heading: "verified", numeric: true },
     ],
     rows,
-  )}<p class="meaning">Endpoints of converged points ${ruleText(record)} are one attractor. “Euclidean” counts them by distance instead, which also tells apart attractors that differ only in length. “verified” counts those at which one more application of f changes nothing and every eigenvalue of f’s Jacobian lies inside the unit circle; “–” where that was not tried.</p>`;
+  )}<p class="meaning">Endpoints of converged points ${ruleText(record)} are one attractor. “Euclidean” counts them by distance instead, which also tells apart attractors that differ only in length. “verified” counts those at which one more application of f changes nothing and every eigenvalue of f’s Jacobian lies inside the unit circle; “–” where that was not tried.</p>${record.jacobians === "central differences" ? notice("note", DIFFERENCES) : EMPTY}`;
 }
 
 /** When two endpoints are one attractor; without numbers where the options do not hold them. */

@@ -2,7 +2,7 @@
 
 import type { Contraction, Distribution } from "../analysis/contraction.js";
 import { renderChart } from "./charts.js";
-import { deviceText } from "./device.js";
+import { DIFFERENCES, deviceText } from "./device.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import { type DistributionOptions, distributionChart, type Group, groupKey } from "./measureCharts.js";
 import { EMPTY, facts, figure, type Html, html, notice, page, section, table, trusted } from "./page.js";
@@ -42,6 +42,12 @@ function factsOf({ record }: Contraction, version: string): Html {
 const PART: Record<string, string> = { map: "whole map f", encoder: "encoder", decoder: "decoder" };
 
 async function initialisationBody({ initialisation, record }: Contraction): Promise<Html> {
+  if (initialisation.length === 0) {
+    return notice(
+      "note",
+      "The engine keeps the model’s weights to itself, so they could not be drawn again.",
+    );
+  }
   const { options: given, summary } = record;
   const part = PART[String(given.part)] ?? String(given.part);
   // Schemes differ by orders of magnitude: only their logarithms fit in one picture.
@@ -102,7 +108,7 @@ async function localBody(
           `${countOf(notFinite, "Jacobian")} held values that are not finite, or could not be taken apart, and ${notFinite === 1 ? "is" : "are"} left out.`,
         )
       : EMPTY
-  }${differences ? notice("note", "The engine has no derivatives, so Jacobians come from central differences.") : EMPTY}
+  }${differences ? notice("note", DIFFERENCES) : EMPTY}
 <div class="grid">${figures}</div>
 ${distributionTable(
   "Spectral norm of the Jacobian by set of points",

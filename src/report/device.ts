@@ -2,6 +2,10 @@
 import type { RunRecord } from "../dynamics/result.js";
 import { countOf } from "./format.js";
 
+/** What a result by JacobianMethod "central differences" has to say of itself. */
+export const DIFFERENCES =
+  "The engine has no derivatives, so Jacobians come from central differences (relative error about 1e-4 where f is smooth).";
+
 type Computed = Pick<RunRecord, "device" | "options">;
 
 /** "cpu, avx512", or of an engine without instruction sets its name: "cpu, function". */
