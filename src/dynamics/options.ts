@@ -194,12 +194,12 @@ export function computeOptions({ engine, device }: { engine?: string; device?: s
 
 /** Throws InputError for what is no device, and where the native engine of this build cannot compute on it. */
 export function checkDevice(device: string, engine: EngineChoice = "auto"): string {
-  if (device === "auto" || device === "cpu") return "cpu";
-  if (!/^cuda(:\d+)?$/.test(device)) {
+  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) {
     throw new InputError(`device is ${show(device)}, expected auto, cpu, cuda or cuda:INDEX`);
   }
   // Other engines know by themselves what they have.
   if (engine !== "auto" && engine !== "native") return device;
+  if (device === "auto" || device === "cpu") return "cpu";
   throw new InputError(
     `device is ${show(device)}, but the native engine of this build computes on the CPU only: use cpu or auto`,
   );

@@ -9,7 +9,7 @@ import type { Runtime } from "./runtime.js";
 export interface OpenOptions {
   /** What stands behind the colon of `--engine`: "gpu" of "tfjs:gpu"; null where there is nothing. */
   readonly variant: string | null;
-  /** "auto", "cpu", "cuda" or "cuda:INDEX". */
+  /** "auto" (as the runtime sees fit), "cpu", "cuda" or "cuda:INDEX". */
   readonly device: string;
   /** Threads in all, at least 1. */
   readonly threads: number;

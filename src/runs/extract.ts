@@ -65,13 +65,9 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   const checked = await withVerification(model, found, verify, resolved);
   const run = { ...checked, record: { ...checked.record, notes: findingsOfSets(checked.sets) } };
   if (folder !== null) {
-    const page = report
-      ? await reportOn(run, model, {
-          threads: resolved.threads,
-          engine: resolved.engine,
-          device: resolved.device,
-        })
-      : null;
+    // Also of what an abort left: nothing below listens to the signal any more.
+    const { threads, engine, device, layout, isa } = resolved;
+    const page = report ? await reportOn(run, model, { threads, engine, device, layout, isa }) : null;
     await writeRun(folder, run, { overwrite, endpoints, report: page });
   }
   return { run, folder };
