@@ -246,7 +246,7 @@ function assemble({
       latentDimension: model.latentDimension,
       inputShape: model.inputShape === null ? null : [...model.inputShape],
     },
-    options: describeOptions(resolved, engine.name),
+    options: describeOptions(resolved, engine),
     device: { ...device, threads: resolved.threads },
     versions,
     summary,
@@ -256,7 +256,7 @@ function assemble({
   return { attractors: sets[0].attractors, summary, sets: [...sets], record };
 }
 
-function describeOptions(options: ResolvedOptions, engine: string): Record<string, unknown> {
+function describeOptions(options: ResolvedOptions, engine: Engine): Record<string, unknown> {
   const {
     signal: _signal,
     onProgress: _onProgress,
@@ -270,7 +270,8 @@ function describeOptions(options: ResolvedOptions, engine: string): Record<strin
     ...rest,
     // JSON has no infinity.
     divergenceRatio: divergenceRatio === Infinity ? "Infinity" : divergenceRatio,
-    engine,
+    engine: engine.name,
+    device: engine.info().device.kind,
   };
 }
 

@@ -198,8 +198,7 @@ export function checkDevice(device: string, engine: EngineChoice = "auto"): stri
     throw new InputError(`device is ${show(device)}, expected auto, cpu, cuda or cuda:INDEX`);
   }
   // Other engines know by themselves what they have.
-  if (engine !== "auto" && engine !== "native") return device;
-  if (device === "auto" || device === "cpu") return "cpu";
+  if ((engine !== "auto" && engine !== "native") || device === "auto" || device === "cpu") return device;
   throw new InputError(
     `device is ${show(device)}, but the native engine of this build computes on the CPU only: use cpu or auto`,
   );

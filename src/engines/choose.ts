@@ -40,10 +40,7 @@ const opened = new WeakMap<Autoencoder, Map<string, Promise<Engine>>>();
  */
 export async function engineOf(model: Autoencoder, options: EngineOptions = {}): Promise<Engine> {
   const choice = engineChoice(options.engine ?? "auto");
-  const { layout = "auto", isa = "auto", threads = availableParallelism() } = options;
-  // As resolved options have it, so that one model does not get an engine for each spelling.
-  const device =
-    choice === "auto" && (options.device ?? "auto") === "auto" ? "cpu" : (options.device ?? "auto");
+  const { layout = "auto", isa = "auto", device = "auto", threads = availableParallelism() } = options;
   const family = familyOf(model, choice);
   if (family === "native") {
     return nativeEngine(model, {
