@@ -72,6 +72,7 @@ describe("attractors", () => {
       "summary",
       "timing",
       "interrupted",
+      "jacobians",
       "notes",
     ]);
     expect(Object.keys(record.summary.noise!)).toEqual([
