@@ -1,6 +1,7 @@
 /** Calls to a runtime: they wait their turn, are given up where no answer comes, and their answers are checked. */
 import { setImmediate as turn } from "node:timers/promises";
 import { AbortedError, EngineError, LatdynError } from "../errors.js";
+import { milliseconds } from "../seconds.js";
 import type { Runtime } from "./runtime.js";
 
 /** Seconds that a call may take where the runtime names no other time. */
@@ -93,7 +94,7 @@ export function callsOf(model: string, runtime: Runtime): Calls {
         runtime.close().catch((cause: unknown) => {
           error.cause = cause;
         });
-      }, timeout * 1000);
+      }, milliseconds(timeout));
     });
     try {
       return await Promise.race([promise, late]);

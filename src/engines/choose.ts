@@ -123,6 +123,12 @@ async function open(
       { cause: error },
     );
   }
-  model.onDispose(() => engine.dispose());
+  try {
+    model.onDispose(() => engine.dispose());
+  } catch (error) {
+    // The model was disposed of while it was being opened.
+    await engine.dispose();
+    throw error;
+  }
   return engine;
 }

@@ -191,6 +191,15 @@ describe("a runtime that fails", () => {
     expect(closed).toBe(1);
   });
 
+  it("a time limit longer than a timer takes is no limit of a millisecond", async () => {
+    const slow = async (latents: Float32Array): Promise<Float32Array> => {
+      await later(20);
+      return latents;
+    };
+    const engine = drive("model", runtimeOf(2, slow, { timeout: 1e8 }));
+    expect((await engine.apply(points(1, 2), call)).data).toEqual(points(1, 2).data);
+  });
+
   it("NaN rows are points that are not finite, and nobody else's", async () => {
     const f = (latents: Float32Array): Float32Array =>
       latents.map((value, i) => (i === 1 ? Number.NaN : value / 2));

@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { EngineError, InputError } from "../../errors.js";
 import { elements } from "../../graph/graph.js";
+import { milliseconds } from "../../seconds.js";
 import { batchFrame, FRAME, type Frame, floatsOf, frameReader } from "./frames.js";
 import { type Hello, parseHello } from "./hello.js";
 
@@ -63,7 +64,7 @@ export async function startChild(command: ChildCommand): Promise<ChildModel> {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
         () => reject(new EngineError(`${label}: did not say hello within ${command.startTimeout} s`)),
-        command.startTimeout * 1000,
+        milliseconds(command.startTimeout),
       );
     });
     const { payload } = await Promise.race([connection.expect(FRAME.hello, 0, null), late]);
