@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { type AttractorOptions, CRITERIA, RULES } from "../dynamics/options.js";
 import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
-import { DIFFERENCES, deviceText, layoutText } from "../report/device.js";
+import { deviceText, layoutText } from "../report/device.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
@@ -173,7 +173,6 @@ export function formatRecord(record: RunRecord): string {
     "",
     ...pairs,
     `${timing.seconds.toFixed(2)} s, ${count(Math.round(timing.rowsPerSecond))} points/s, ${count(timing.mapEvaluations)} applications of f`,
-    ...(record.jacobians === "central differences" ? [`note: ${DIFFERENCES}`] : []),
     ...(interrupted ? ["interrupted: these are the points that were finished"] : []),
   ].join("\n");
 }

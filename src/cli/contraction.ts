@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { type ContractionRecord, type Distribution, PARTS } from "../analysis/contraction.js";
 import { SCHEMES } from "../analysis/contractionInitialisation.js";
 import { parsePoints } from "../dynamics/points.js";
+import { differenceNotes } from "../report/device.js";
 import { type ContractionRunOptions, runContraction } from "../runs/contractionRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
@@ -12,7 +13,7 @@ import {
   MODEL_HELP,
   type OutputFlags,
 } from "./modelOptions.js";
-import { table } from "./table.js";
+import { noteLines, table } from "./table.js";
 
 interface Flags extends OutputFlags {
   from?: string[];
@@ -105,6 +106,7 @@ export function formatContraction({ model, options, summary, timing }: Contracti
     ),
     ...(local.length === 0 ? [] : ["", "Jacobians of f", table(["points", ...columns], local)]),
     "",
+    ...noteLines(differenceNotes(Object.values(summary.local)[0]?.method)),
     `${timing.seconds.toFixed(2)} s`,
   ].join("\n");
 }

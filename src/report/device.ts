@@ -1,10 +1,17 @@
 /** Where f was computed, in words. */
+import type { JacobianMethod } from "../dynamics/jacobianProducts.js";
+import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import type { RunRecord } from "../dynamics/result.js";
 import { countOf } from "./format.js";
 
 /** What a result by JacobianMethod "central differences" has to say of itself. */
 export const DIFFERENCES =
   "The engine has no derivatives, so Jacobians come from central differences (relative error about 1e-4 where f is smooth).";
+
+/** That sentence where it is true. */
+export function differenceNotes(method: JacobianMethod | undefined): MeasureNote[] {
+  return method === "central differences" ? [noteThat(DIFFERENCES)] : [];
+}
 
 type Computed = Pick<RunRecord, "device" | "options">;
 

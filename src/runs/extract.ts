@@ -16,6 +16,7 @@ import { takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { loadAutoencoder } from "../models/load.js";
 import type { AttractorPictures } from "../report/attractorReport.js";
+import { differenceNotes } from "../report/device.js";
 import { findingsOfSets } from "../report/findings.js";
 import { imageShape } from "../report/images.js";
 import { packageVersion } from "../version.js";
@@ -63,7 +64,8 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
 
   const found = await withSimilarity(await wholeOrPartial(model, attractorOptions));
   const checked = await withVerification(model, found, verify, resolved);
-  const run = { ...checked, record: { ...checked.record, notes: findingsOfSets(checked.sets) } };
+  const notes = [...findingsOfSets(checked.sets), ...differenceNotes(checked.record.jacobians)];
+  const run = { ...checked, record: { ...checked.record, notes } };
   if (folder !== null) {
     // Also of what an abort left: nothing below listens to the signal any more.
     const { threads, engine, device, layout, isa } = resolved;

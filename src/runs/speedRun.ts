@@ -4,6 +4,7 @@ import type { TensorToWrite } from "../data/safetensors.js";
 import { notesOn } from "../dynamics/note.js";
 import { convergenceSpeed, type Speed, type SpeedOptions } from "../dynamics/speed.js";
 import { loadAutoencoder } from "../models/load.js";
+import { differenceNotes } from "../report/device.js";
 import { packageVersion } from "../version.js";
 import { loadOptions } from "./compute.js";
 import { defaultFolder } from "./extract.js";
@@ -38,7 +39,10 @@ export async function runSpeed(
   if (folder !== null) await checkMeasureFolder(folder, check);
   const found = await convergenceSpeed(model, speedOptions);
   const { speedFindings, speedReport } = await import("../report/speedReport.js");
-  const notes = found.sets.flatMap((set) => notesOn(set.set.name, speedFindings(set)));
+  const notes = [
+    ...found.sets.flatMap((set) => notesOn(set.set.name, speedFindings(set))),
+    ...differenceNotes(found.record.jacobians),
+  ];
   const speed = { ...found, record: { ...found.record, notes } };
   if (folder !== null) {
     const page = report ? await speedReport(speed, packageVersion()) : null;
