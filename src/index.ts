@@ -15,7 +15,7 @@ export {
   contraction,
   type Distribution,
 } from "./analysis/contraction.js";
-export { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./analysis/contractionInitialisation.js";
+export { deviationRatio, redrawWeights } from "./analysis/contractionInitialisation.js";
 export { type Deduplicated, type DeduplicateOptions, deduplicate } from "./analysis/deduplicate.js";
 export type { MeasureOptions, StagedOptions } from "./analysis/kernel.js";
 export { type KnnOptions, type KnnRule, type KnnScores, knnScore } from "./analysis/knn.js";
@@ -125,6 +125,7 @@ export type { Runtime } from "./engines/runtime.js";
 export { AbortedError, EngineError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
 export { jacobianVectorGraph, vectorJacobianGraph } from "./graph/differentiate.js";
 export { elements, formatShape, type Graph, type Node, type Shape, type Value } from "./graph/graph.js";
+export { SCHEMES, type Scheme } from "./graph/initialise.js";
 // Rows of numbers
 export { type Matrix, matrix, row, takeRows } from "./matrix.js";
 // Models

@@ -301,6 +301,31 @@ export interface ScorePathsResult {
   seconds: number;
 }
 
+export interface TrainMlpOptions {
+  /** Widths from the input to the output, which are equal: linear layers lie between them. */
+  widths: number[];
+  /** Per layer, whether `activation` follows. */
+  activated: boolean[];
+  activation: "relu" | "tanh" | "gelu" | "silu";
+  epochs: number;
+  batchRows: number;
+  learningRate: number;
+  /** Added to the gradient (Adam, not decoupled). */
+  weightDecay: number;
+  /** Of the order of the rows. */
+  randomSeed: number;
+  threads: number;
+}
+
+export interface TrainMlpResult {
+  /** Layer after layer: weight [out, in], then bias [out]. */
+  parameters: Float32Array;
+  /** Of each epoch, the mean of (output − input)² over its steps. */
+  losses: Float64Array;
+  aborted: boolean;
+  seconds: number;
+}
+
 export interface CpuInfo {
   /** Widest instruction set the kernels will use here. */
   isa: Isa;
@@ -435,6 +460,16 @@ export interface NativeAddon {
     options: { threads: number },
     onProgress?: (progress: Progress) => void,
   ): NativeJob<ScorePathsResult>;
+  /**
+   * Adam (betas 0.9 and 0.999, epsilon 1e-8) on the mean of (output − input)² over rows [N, widths[0]], from
+   * `parameters` on. The same bits whatever the threads. Progress counts rows over all epochs.
+   */
+  trainMlp(
+    rows: Float32Array,
+    parameters: Float32Array,
+    options: TrainMlpOptions,
+    onProgress?: (progress: Progress) => void,
+  ): NativeJob<TrainMlpResult>;
   /** GFLOP/s of oneDNN's single-precision GEMM size³ on `threads` threads: best of `repeats`. Blocks. */
   measureGemm(size: number, threads: number, repeats: number): number;
 }

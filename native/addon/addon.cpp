@@ -34,6 +34,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     add("orthonormalBasis", start_orthonormal_basis);
     add("knnScore", start_knn_score);
     add("eigenvalues", start_eigenvalues);
+    add("trainMlp", start_train_mlp);
     add("trajectory", start_trajectory);
     add("scorePaths", start_score_paths);
     add("measureGemm", gemm_limit);

@@ -27,6 +27,8 @@ Napi::Value start_orthonormal_basis(const Napi::CallbackInfo& info);
 Napi::Value start_knn_score(const Napi::CallbackInfo& info);
 // eigenvalues.cpp
 Napi::Value start_eigenvalues(const Napi::CallbackInfo& info);
+// training.cpp
+Napi::Value start_train_mlp(const Napi::CallbackInfo& info);
 // trajectory.cpp
 Napi::Value start_trajectory(const Napi::CallbackInfo& info);
 Napi::Value start_score_paths(const Napi::CallbackInfo& info);

@@ -11,10 +11,11 @@ import type { RunRecord } from "../dynamics/result.js";
 import { engineOf } from "../engines/choose.js";
 import { AbortedError, InputError } from "../errors.js";
 import { elements } from "../graph/graph.js";
+import { SCHEMES, type Scheme } from "../graph/initialise.js";
 import type { Matrix } from "../matrix.js";
 import { type Autoencoder, graphOf } from "../models/autoencoder.js";
 import { native } from "../native.js";
-import { deviationRatio, redrawWeights, SCHEMES, type Scheme } from "./contractionInitialisation.js";
+import { deviationRatio, redrawWeights } from "./contractionInitialisation.js";
 import { type Spread, spreadOf } from "./statistics.js";
 
 export const PARTS = ["map", "encoder", "decoder"] as const;

@@ -1,26 +1,15 @@
 /** How a network contracts before it has learned anything: its weights drawn anew, and what that does to noise. */
 import { run } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
-import { erf } from "../graph/activation.js";
 import { elements, type Graph, type Shape, type Value, type ValueId } from "../graph/graph.js";
+import { type DrawnConstant, drawConstant, type Scheme } from "../graph/initialise.js";
 import { lower } from "../graph/lower.js";
 import { optimize } from "../graph/optimize.js";
 import type { Matrix } from "../matrix.js";
 import { native } from "../native.js";
 
-/**
- * How weights are drawn, with fans as PyTorch counts them (fan in: the weight's second dimension times its kernel,
- * fan out: the first). kaiming N(0, 2/in), xavier N(0, 2/(in + out)), lecun N(0, 1/in), biases 0; pytorch: its layers'
- * default, weights and biases uniform in ±1/√in.
- */
-export const SCHEMES = ["kaiming", "xavier", "lecun", "pytorch"] as const;
-export type Scheme = (typeof SCHEMES)[number];
-
-/** A constant that is drawn anew. */
-type Redrawn =
-  | { readonly kind: "weight"; readonly in: number; readonly out: number }
-  | { readonly kind: "bias"; readonly in: number }
-  | { readonly kind: "fixed"; readonly value: number };
+/** A constant that is drawn anew, or reset. */
+type Redrawn = DrawnConstant | { readonly kind: "fixed"; readonly value: number };
 
 /** Rows of noise that one seed's tensors take up, and where those of weights begin, past all rows of points. */
 const ROWS_PER_SEED = 2 ** 20;
@@ -46,7 +35,7 @@ export function redrawWeights(
     const length = elements(value.shape);
     if (how.kind === "fixed") return { ...value, constant: new Float32Array(length).fill(how.value) };
     const row = FIRST_ROW + seed * ROWS_PER_SEED + ordinal++;
-    return { ...value, constant: draw(how, scheme, native().noise(randomSeed, row, 1, length, 1)) };
+    return { ...value, constant: drawConstant(how, scheme, native().noise(randomSeed, row, 1, length, 1)) };
   });
   return { ...graph, values };
 }
@@ -84,19 +73,6 @@ function redrawable(graph: Graph): Map<ValueId, Redrawn> {
     }
   }
   return plan;
-}
-
-/** From standard normals. */
-function draw(how: Exclude<Redrawn, { kind: "fixed" }>, scheme: Scheme, normals: Float32Array): Float32Array {
-  if (scheme === "pytorch") {
-    const bound = 1 / Math.sqrt(how.in);
-    // A normal's own distribution function makes it uniform in −1 … 1.
-    return normals.map((x) => bound * erf(x * Math.SQRT1_2));
-  }
-  if (how.kind === "bias") return normals.fill(0);
-  const variance = { kaiming: 2 / how.in, xavier: 2 / (how.in + how.out), lecun: 1 / how.in }[scheme];
-  const deviation = Math.sqrt(variance);
-  return normals.map((x) => deviation * x);
 }
 
 /**

@@ -5,10 +5,12 @@ import { parsePoints } from "../dynamics/points.js";
 import type { RunRecord } from "../dynamics/result.js";
 import { deviceText, layoutText } from "../report/device.js";
 import { type Extraction, extractAttractors } from "../runs/extract.js";
+import { holdsSurrogate, trainSurrogate } from "../runs/surrogateRun.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
 import { addComputeOptions, addIterationOptions, checkCompute, MODEL_HELP } from "./modelOptions.js";
 import { progressLine } from "./progress.js";
+import { formatSurrogate, trainingProgress } from "./surrogate.js";
 import { count, noteLines, table } from "./table.js";
 
 interface Flags {
@@ -32,6 +34,7 @@ interface Flags {
   endpoints: boolean;
   report: boolean;
   verify?: boolean;
+  surrogate?: string;
   json?: boolean;
 }
 
@@ -98,19 +101,34 @@ export function attractorsCommand(program: Command): void {
         "(default: where k is at most 256 and attractors × k at most 65,536)",
     )
     .option("--no-verify", "leave that out")
+    .option(
+      "--surrogate <folder>",
+      "<model> is an encoder without a decoder: analyse the small autoencoder of its features in <folder>; where there " +
+        "is none yet it is trained on the first data set and kept there",
+    )
     .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr");
   addComputeOptions(command).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {
-  const { from = ["noise:1000"], randomSeed, json = false, ...options } = flags;
+  const { from = ["noise:1000"], randomSeed, surrogate, json = false, ...options } = flags;
   // Before any file is opened: a command line that cannot work should say so at once.
   checkCompute(options);
   const points = parsePoints(from, given({ randomSeed }));
   const progress = progressLine({ json });
   const { signal, release } = interruptSignal();
   try {
-    const extraction = await extractAttractors(model, {
+    if (surrogate !== undefined && !(await holdsSurrogate(surrogate))) {
+      const [first] = Object.values(points).filter((source) => source.kind === "data");
+      const record = await trainSurrogate(model, surrogate, {
+        ...given({ from: first, threads: options.threads, randomSeed }),
+        signal,
+        onProgress: trainingProgress(progress.update),
+      });
+      progress.clear();
+      process.stderr.write(`${formatSurrogate(record)}\n`);
+    }
+    const extraction = await extractAttractors(surrogate ?? model, {
       ...given(options),
       from: points,
       signal,

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { type ContractionRecord, type Distribution, PARTS } from "../analysis/contraction.js";
-import { SCHEMES } from "../analysis/contractionInitialisation.js";
 import { parsePoints } from "../dynamics/points.js";
+import { SCHEMES } from "../graph/initialise.js";
 import { differenceNotes } from "../report/device.js";
 import { type ContractionRunOptions, runContraction } from "../runs/contractionRun.js";
 import { collect, given, number } from "./arguments.js";

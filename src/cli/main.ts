@@ -17,6 +17,7 @@ import { probeCommand } from "./probe.js";
 import { rankCommand } from "./rank.js";
 import { similarityCommand } from "./similarity.js";
 import { speedCommand } from "./speed.js";
+import { surrogateCommand } from "./surrogate.js";
 import { trajectoriesCommand } from "./trajectories.js";
 
 const FAILED = 1;
@@ -53,6 +54,8 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   oodCommand(program);
   speedCommand(program);
   contractionCommand(program);
+  program.commandsGroup("Of an encoder without a decoder:");
+  surrogateCommand(program);
   program.commandsGroup("Of a finished run of attractors:");
   memorizationCommand(program);
   similarityCommand(program);

@@ -1,17 +1,14 @@
 /** Draws the initial points that a source describes. */
 import { totalmem } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
-import type { Dataset } from "../data/dataset.js";
 import { readLatents } from "../data/latents.js";
-import { openData } from "../data/open.js";
-import { prepareInputs } from "../data/preprocess.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
-import { elements, formatShape } from "../graph/graph.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { native } from "../native.js";
 import { drawFrom, fitGaussian } from "./gaussian.js";
+import { firstRows, inputsOf } from "./inputs.js";
 import type { DataSource, LatentsSource, PointSource } from "./points.js";
 
 export interface InitialPoints {
@@ -80,34 +77,10 @@ async function normals(
   return { data, rows: points, columns: k };
 }
 
-async function encodeData(
-  { from, count }: DataSource,
-  { model, engine, call }: DrawContext,
-): Promise<InitialPoints> {
-  const inputShape = model.inputShape ?? model.latentShape;
-  const inputs =
-    typeof from !== "string" && "columns" in from
-      ? firstRows(from, count, "data")
-      : await prepareInputs(await open(from, count), {
-          preprocessor: model.preprocessor,
-          inputShape,
-          signal: call.signal,
-        });
-  if (inputs.columns !== elements(inputShape)) {
-    throw new InputError(
-      `${model.name}: inputs have ${inputs.columns} elements a row, expected ${elements(inputShape)} (${formatShape(inputShape)})`,
-    );
-  }
+async function encodeData(source: DataSource, { model, engine, call }: DrawContext): Promise<InitialPoints> {
+  const inputs = await inputsOf(source, { model, call });
   const initial = model.inputShape === null ? inputs : await engine.encode(inputs, call);
   return { initial, inputs };
-}
-
-async function open(from: string | Dataset, count: number | undefined): Promise<Dataset> {
-  if (typeof from === "string") return openData(from, { count });
-  if (count === undefined) return from;
-  if (count > from.rows)
-    throw new InputError(`${from.path}: ${count} rows were asked for, the dataset holds ${from.rows}`);
-  return { ...from, rows: count };
 }
 
 async function givenLatents({ from, count }: LatentsSource, model: Autoencoder): Promise<Matrix> {
@@ -127,14 +100,4 @@ function checkLatents(latents: Matrix, model: Autoencoder): Matrix {
     );
   }
   return latents;
-}
-
-function firstRows(m: Matrix, count: number | undefined, what: string): Matrix {
-  if (m.data.length !== m.rows * m.columns) {
-    throw new InputError(`${what}: a matrix of ${m.rows}×${m.columns} holds ${m.data.length} elements`);
-  }
-  if (count === undefined) return m;
-  if (count > m.rows)
-    throw new InputError(`${what}: ${count} rows were asked for, the matrix holds ${m.rows}`);
-  return { data: m.data.subarray(0, count * m.columns), rows: count, columns: m.columns };
 }

@@ -4,12 +4,14 @@ import { compose, inputShape, outputShape } from "../graph/compose.js";
 import { elements, formatShape, type Graph, type Shape } from "../graph/graph.js";
 import { optimize } from "../graph/optimize.js";
 import { sameShape } from "../graph/shapes.js";
-import type { Autoencoder } from "./autoencoder.js";
+import type { Autoencoder, Encoder } from "./autoencoder.js";
 import type { ModelSource } from "./source.js";
 
 type Origin = Pick<Autoencoder, "name" | "path" | "format" | "hash" | "files" | "preprocessor" | "notes"> & {
   /** Default: the graphs are all there is. */
   readonly source?: ModelSource;
+  /** Default: none. Disposed of with the model. */
+  readonly features?: Encoder | null;
 };
 
 /** A model whose map is a graph. */
@@ -30,6 +32,7 @@ export function autoencoderOf(graphs: { encoder: Graph; decoder: Graph }, origin
   const { graph, notes } = compose(graphs.decoder, graphs.encoder);
   return withDisposal({
     source: ONLY_GRAPHS,
+    features: null,
     ...origin,
     notes: [...origin.notes, ...notes],
     unsupported: null,
@@ -53,6 +56,7 @@ export function squareMapOf(map: Graph, origin: Origin): SquareMap {
   }
   return withDisposal({
     source: ONLY_GRAPHS,
+    features: null,
     ...origin,
     unsupported: null,
     latentShape: from,
@@ -64,6 +68,26 @@ export function squareMapOf(map: Graph, origin: Origin): SquareMap {
   });
 }
 
+/** An encoder alone; `unsupported` is what whoever asks for its map is told. */
+export function encoderOf(graph: Graph, origin: Origin): Encoder {
+  const features = outputShape(graph);
+  return withDisposal({
+    source: ONLY_GRAPHS,
+    ...origin,
+    features: null,
+    unsupported: new InputError(
+      `${origin.path}: is an encoder without a decoder, so there is no map to iterate; "latdyn surrogate" trains a ` +
+        "small autoencoder on its features",
+    ),
+    latentShape: features,
+    latentDimension: elements(features),
+    inputShape: inputShape(graph),
+    encoder: optimize(graph),
+    decoder: null,
+    map: null,
+  });
+}
+
 /** A model without graphs, which only the engines of its source can run; `unsupported` is what the native one says. */
 export function foreignOf(
   { latentShape, inputShape }: { latentShape: Shape; inputShape: Shape | null },
@@ -71,6 +95,7 @@ export function foreignOf(
   origin: Origin & { readonly source: ModelSource },
 ): Autoencoder {
   return withDisposal({
+    features: null,
     ...origin,
     latentShape,
     latentDimension: elements(latentShape),
@@ -86,7 +111,9 @@ type Plain = Omit<Autoencoder, "onDispose" | typeof Symbol.dispose | typeof Symb
 
 /** Releases run once, the latest first; all of them run, and what they throw is thrown at the end. */
 function withDisposal<Model extends Plain>(model: Model): Model & Autoencoder {
-  const releases: (() => void | Promise<void>)[] = [];
+  const { features } = model;
+  const releases: (() => void | Promise<void>)[] =
+    features === null ? [] : [async () => features[Symbol.asyncDispose]()];
   let disposed = false;
   const throwAll = (errors: readonly unknown[]) => {
     if (errors.length === 1) throw errors[0];

@@ -30,10 +30,21 @@ export interface Autoencoder extends AsyncDisposable, Disposable {
   /** Why there are no graphs, in one sentence; null where there are. */
   readonly unsupported: InputError | null;
   readonly preprocessor: Preprocessor | null;
+  /**
+   * Of a surrogate: the encoder whose features are this model's inputs, so that data goes through it first. Null for
+   * any other model.
+   */
+  readonly features: Encoder | null;
   /** Sentences a user should read: shapes joined by a reshape, NaN weights, … Shown by `inspect`. */
   readonly notes: readonly string[];
   /** Registers what is freed when the model is disposed (compiled plans, sessions). */
   onDispose(release: () => void | Promise<void>): void;
+}
+
+/** An encoder by itself: input → features, run by the native engine. It has no decoder, so there is no map. */
+export interface Encoder extends Autoencoder {
+  readonly encoder: Graph;
+  readonly inputShape: Shape;
 }
 
 export type Part = "map" | "encoder" | "decoder";

@@ -5,8 +5,8 @@ import { InputError, UnsupportedOperatorError } from "../errors.js";
 import { inputShape, lookSwapped, outputShape } from "../graph/compose.js";
 import { formatShape, type Graph, type Shape } from "../graph/graph.js";
 import { sameShape } from "../graph/shapes.js";
-import { autoencoderOf, foreignOf, squareMapOf } from "./assemble.js";
-import type { Autoencoder } from "./autoencoder.js";
+import { autoencoderOf, encoderOf, foreignOf, squareMapOf } from "./assemble.js";
+import type { Autoencoder, Encoder } from "./autoencoder.js";
 import { engineChoice } from "./engineNames.js";
 import type { FolderFormat, LoadOptions } from "./format.js";
 import { hashOf } from "./hash.js";
@@ -41,6 +41,29 @@ export async function loadSquareMap(path: string, options: LoadOptions): Promise
   return "graph" in map
     ? squareMapOf(map.graph, origin)
     : foreignOf({ latentShape: map.inputShape, inputShape: null }, map.unsupported, origin);
+}
+
+/**
+ * An encoder without a decoder: an .onnx file, or a folder with encoder.onnx, for the native engine. Throws InputError
+ * naming the file, UnsupportedOperatorError where the native graph has no such operator.
+ */
+export async function loadEncoder(
+  path: string,
+  options: Pick<LoadOptions, "inputShape"> = {},
+): Promise<Encoder> {
+  const file = path.endsWith(".onnx") ? path : join(path, "encoder.onnx");
+  const folder = dirname(file);
+  const shapes = await shapesOf(folder, options);
+  const part = (await readPart(file, shapes.inputShape, { engine: "native" })) as Imported;
+  return encoderOf(part.graph, {
+    name: basename(resolve(path), ".onnx"),
+    path,
+    format: "onnx",
+    hash: await hashOf(part.files),
+    files: part.files,
+    preprocessor: await readPreprocessor(folder),
+    notes: part.notes,
+  });
 }
 
 async function loadPair(path: string, options: LoadOptions): Promise<Autoencoder> {
