@@ -129,11 +129,12 @@ export { SCHEMES, type Scheme } from "./graph/initialise.js";
 // Rows of numbers
 export { type Matrix, matrix, row, takeRows } from "./matrix.js";
 // Models
-export type { Autoencoder } from "./models/autoencoder.js";
+export type { Autoencoder, Encoder } from "./models/autoencoder.js";
 export { ENGINES, type EngineChoice } from "./models/engineNames.js";
 export { type FunctionOptions, fromFunction } from "./models/fromFunction.js";
 export { fromProcess, type ProcessOptions } from "./models/fromProcess.js";
 export { type LoadOptions, loadAutoencoder } from "./models/load.js";
+export { loadEncoder } from "./models/onnxModel.js";
 export type { ModelSource, RowFunction } from "./models/source.js";
 export type {
   CompileOptions,
@@ -158,6 +159,9 @@ export { type ProbeRunOptions, runProbe } from "./runs/probeRun.js";
 export { type RankRunOptions, runRank } from "./runs/rankRun.js";
 export { readRun, type StoredRun, type StoredSet, type WriteRunOptions, writeRun } from "./runs/run.js";
 export { runSpeed, type SpeedRunOptions } from "./runs/speedRun.js";
+export { type SurrogateOptions, type SurrogateRecord, trainSurrogate } from "./runs/surrogateRun.js";
 export { runTrajectories, type TrajectoryRunOptions } from "./runs/trajectoryRun.js";
 // This package
+// Training
+export { type MlpActivation, type MlpOptions, type TrainedMlp, trainMlp } from "./training/mlp.js";
 export { packageVersion } from "./version.js";

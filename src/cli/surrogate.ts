@@ -54,7 +54,7 @@ export function surrogateCommand(program: Command): void {
       "an .onnx file, a folder with encoder.onnx, or FILE[#tensor] of features",
     )
     .option("--from <spec>", "the data whose features are learned: data:PATH[:N]")
-    .option("--latent <number>", "latent dimension (default: 16)", number)
+    .option("--latent <number>", "latent dimension (default: a quarter of the features, at most 16)", number)
     .option("--hidden <numbers>", "widths of hidden layers, comma-separated; 0 for none (default: 256)")
     .addOption(
       new Option("--activation <name>", "between layers (default: gelu)").choices([...MLP_ACTIVATIONS]),

@@ -51,7 +51,10 @@ export function squareMapOf(map: Graph, origin: Origin): SquareMap {
   if (!sameShape(from, to)) {
     throw new InputError(
       `${origin.path}: takes ${formatShape(from)} and gives ${formatShape(to)}, expected a square map, whose ` +
-        `output has the shape of its input`,
+        `output has the shape of its input` +
+        (elements(to) < elements(from)
+          ? '; for an encoder without a decoder there is "latdyn surrogate"'
+          : ""),
     );
   }
   return withDisposal({

@@ -134,7 +134,7 @@ function recordOf(
   source: string,
   encoder: Encoder | null,
   features: Matrix,
-  { losses, rows, heldOut, unexplained, seconds }: TrainedMlp,
+  { latentDimension, losses, rows, heldOut, unexplained, seconds }: TrainedMlp,
   options: MlpOptions,
 ): SurrogateRecord {
   const { signal: _signal, onProgress: _onProgress, threads: _threads, ...kept } = resolveMlp(options);
@@ -143,8 +143,8 @@ function recordOf(
     versions: { "latent-dynamics": packageVersion() },
     of: { path: encoder === null ? source : basename(source), hash: encoder?.hash ?? null },
     features: features.columns,
-    latentDimension: kept.latentDimension,
-    options: kept,
+    latentDimension,
+    options: { ...kept, latentDimension },
     ...{ rows, heldOut },
     firstLoss: losses[0],
     lastLoss: losses[losses.length - 1],

@@ -13,7 +13,7 @@ export const MLP_ACTIVATIONS = ["gelu", "relu", "silu", "tanh"] as const;
 export type MlpActivation = (typeof MLP_ACTIVATIONS)[number];
 
 export interface MlpOptions extends Partial<CallOptions> {
-  /** k, 1 … 65,536. Default 16. */
+  /** k, 1 … 65,536. Default: a quarter of the columns, at most 16. */
   readonly latentDimension?: number;
   /** Widths of the hidden layers of the encoder; the decoder has them in reverse. May be empty. Default [256]. */
   readonly hidden?: readonly number[];
@@ -32,6 +32,8 @@ export interface MlpOptions extends Partial<CallOptions> {
 }
 
 export interface TrainedMlp {
+  /** k */
+  readonly latentDimension: number;
   /** What config.json says of it. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Named as PyTorch's Sequential does. */
@@ -56,8 +58,8 @@ const FIRST_ROW = 2 ** 32;
 /** One row in so many is kept out of training, where there are at least twice as many. */
 const HELD_OUT = 10;
 
-type Resolved = Required<Omit<MlpOptions, "signal" | "onProgress">> &
-  Pick<MlpOptions, "signal" | "onProgress">;
+type Resolved = Required<Omit<MlpOptions, "latentDimension" | "signal" | "onProgress">> &
+  Pick<MlpOptions, "latentDimension" | "signal" | "onProgress">;
 
 /** Options with their defaults. Throws InputError naming the one that does not fit. */
 export function resolveMlp(options: MlpOptions = {}): Resolved {
@@ -66,7 +68,9 @@ export function resolveMlp(options: MlpOptions = {}): Resolved {
   const positive = (name: string, value: number) =>
     numberIn(name, value, "a number above 0", (given) => given > 0 && given < Infinity);
   return {
-    latentDimension: wholeNumber("latentDimension", options.latentDimension ?? 16, 1, 65_536),
+    ...(options.latentDimension === undefined
+      ? {}
+      : { latentDimension: wholeNumber("latentDimension", options.latentDimension, 1, 65_536) }),
     hidden: hidden.map((width) => wholeNumber("a hidden width", width, 1, 2 ** 20)),
     activation: oneOf("activation", options.activation ?? "gelu", MLP_ACTIVATIONS),
     epochs: wholeNumber("epochs", options.epochs ?? 100, 1, 1_000_000),
@@ -94,7 +98,8 @@ export function resolveMlp(options: MlpOptions = {}): Resolved {
  */
 export async function trainMlp(rows: Matrix, options: MlpOptions = {}): Promise<TrainedMlp> {
   const resolved = resolveMlp(options);
-  const { latentDimension, hidden, activation, threads, signal, onProgress } = resolved;
+  const { hidden, activation, threads, signal, onProgress } = resolved;
+  const latentDimension = resolved.latentDimension ?? Math.min(16, Math.ceil(rows.columns / 4));
   if (rows.rows < 2) throw new InputError(`training takes at least two rows, found ${rows.rows}`);
   const bad = rows.data.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
@@ -126,6 +131,7 @@ export async function trainMlp(rows: Matrix, options: MlpOptions = {}): Promise<
   });
   if (result.aborted) throw new AbortedError("training: aborted", undefined, { cause: signal?.reason });
   return {
+    latentDimension,
     config: {
       architecture: "mlp",
       input_shape: [rows.columns],
