@@ -113,7 +113,7 @@ describe("a function that computes what a graph does", () => {
       train: of(40),
       attractors: of(4),
       id: { inputs, latents: of(8) },
-      ood: { other: { inputs, latents: of(8) } },
+      ood: { other: { inputs: { ...inputs, data: inputs.data.map((value) => -value) }, latents: of(8) } },
     };
     const options = { steps: 5, neighbours: 5, ...call };
     const engines = [await engineOf(model), nativeEngine(graph)];
