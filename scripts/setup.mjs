@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 /**
- * Makes this folder ready to run: `node scripts/setup.mjs [--check] [--ci]`.
+ * Makes this folder ready to run: `node scripts/setup.mjs [--check] [--ci] [--runtimes]`.
  *
  * Does what is missing and nothing else, one line a step: system packages (compiler, CMake, oneDNN, Eigen), npm
  * packages, the native addon, the TypeScript build. Called before every demo, test and bench, so a run that
  * finds nothing to do takes a fraction of a second.
  *
- *   --check  says what is missing, changes nothing; exit code 1 where something is
- *   --ci     also asks for clang-format and chromium, which only some checks need; going on without them is fine
+ *   --check     says what is missing, changes nothing; exit code 1 where something is
+ *   --ci        also asks for clang-format and chromium, which only some checks need; going on without them is fine
+ *   --runtimes  also asks for the optional runtimes that tests and benches compare with; going on without them is fine
  *
  * Node alone, no package: this is what installs them.
  */
@@ -29,6 +30,12 @@ import {
 } from "./toolchain.mjs";
 
 const OLDEST_NODE = [20, 17];
+/** Optional peers of the package, in the versions that are tested. Users install those that they want themselves. */
+const RUNTIMES = {
+  "onnxruntime-node": "1.30.0",
+  "@tensorflow/tfjs": "4.22.0",
+  "@tensorflow/tfjs-backend-wasm": "4.22.0",
+};
 const APT_OPTIONS = [
   "-y",
   "--no-install-recommends",
@@ -179,16 +186,53 @@ function npmPackagesAreInstalled() {
   });
 }
 
-function installNpmPackages() {
-  // Under `npm run` this is the npm that was typed; otherwise the one on PATH.
+/** Scripts are left out: binding.gyp would make npm build the addon, which is a step of its own. */
+const NPM_OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund"];
+
+/** The command line of npm: under `npm run` the one that was typed, otherwise the one on PATH. */
+function npmCommand() {
   const running = process.env.npm_execpath;
-  const npm =
-    running && basename(running).startsWith("npm") ? [process.execPath, running] : [findProgram("npm")];
-  if (npm[0] === undefined)
+  if (running && basename(running).startsWith("npm")) return [process.execPath, running];
+  const npm = findProgram("npm");
+  if (npm === undefined)
     fail("setup: npm was not found on PATH: it comes with Node (Debian, Ubuntu: package npm).");
-  // Scripts are left out because binding.gyp would make npm build the addon, which the next step does.
-  const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-  runQuietly("npm ci", npm[0], [...npm.slice(1), ...args]);
+  return [npm];
+}
+
+function installNpmPackages() {
+  const [program, ...first] = npmCommand();
+  runQuietly("npm ci", program, [...first, "ci", ...NPM_OPTIONS]);
+}
+
+/** Those that are not installed, or in another version, as npm writes them. */
+function missingRuntimes() {
+  return Object.entries(RUNTIMES).flatMap(([name, version]) => {
+    const manifest = join(root, "node_modules", name, "package.json");
+    const found = existsSync(manifest) ? JSON.parse(readFileSync(manifest, "utf8")).version : undefined;
+    return found === version ? [] : [`${name}@${version}`];
+  });
+}
+
+/**
+ * All at once, those that are there too: npm removes what neither the lock file nor its command line names. Nothing
+ * that the lock file names is changed. What cannot be installed is done without.
+ */
+function installRuntimes() {
+  const [program, ...first] = npmCommand();
+  const all = Object.entries(RUNTIMES).map(([name, version]) => `${name}@${version}`);
+  // As development packages: npm leaves out optional peers, which is what the manifest calls them.
+  const saving = ["--no-save", "--save-dev"];
+  // Without a network that is to be known in seconds.
+  const fetching = ["--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"];
+  const args = [...first, "install", ...saving, ...fetching, ...NPM_OPTIONS, ...all];
+  const run = spawnSync(program, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
+  const missing = missingRuntimes();
+  if (missing.length === 0) return;
+  const said = run.error?.message ?? run.stderr.match(/^npm error (code )?(.*)/m)?.[2];
+  console.error(
+    `setup: going on without ${missing.join(", ")}: the tests that need them will be skipped` +
+      `${said ? ` (npm: ${said})` : ""}`,
+  );
 }
 
 // ---- the two builds ------------------------------------------------------------------------------------------
@@ -217,13 +261,14 @@ function buildTypescript(wanted) {
 // ---- the steps, in order -------------------------------------------------------------------------------------
 
 const options = process.argv.slice(2);
-const unknown = options.find((option) => option !== "--check" && option !== "--ci");
+const unknown = options.find((option) => !["--check", "--ci", "--runtimes"].includes(option));
 if (unknown !== undefined) {
-  console.error(`setup: unknown option ${unknown}; there are --check and --ci`);
+  console.error(`setup: unknown option ${unknown}; there are --check, --ci and --runtimes`);
   process.exit(2);
 }
 const check = options.includes("--check");
 const ci = options.includes("--ci");
+const runtimes = options.includes("--runtimes");
 
 const [major, minor] = process.versions.node.split(".").map(Number);
 if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
@@ -240,6 +285,11 @@ const steps = [
     run: () => installSystemPackages(missing),
   },
   { name: "npm packages (npm ci)", isDone: npmPackagesAreInstalled, run: installNpmPackages },
+  {
+    name: `runtimes for tests and benches: ${Object.keys(RUNTIMES).join(", ")}`,
+    isDone: () => !runtimes || missingRuntimes().length === 0,
+    run: installRuntimes,
+  },
   {
     name: "the native addon (CMake)",
     isDone: () => isBuiltFrom(nativeStamp, addonFile, nativeFingerprint()),

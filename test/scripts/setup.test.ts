@@ -219,6 +219,63 @@ case "$*" in *install*) printf '#!/bin/sh\\n' > ${bin}/cmake; /bin/chmod +x ${bi
     },
   );
 
+  describe("with --runtimes", () => {
+    const names = ["onnxruntime-node", "@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm"];
+    const step = `runtimes for tests and benches: ${names.join(", ")}\n`;
+    /** An npm that logs its arguments and installs what is asked for. */
+    const npm = (log: string) =>
+      program(
+        "npm",
+        `#!/bin/sh
+echo "$*" >> ${log}
+for p in "$@"; do case "$p" in *@[0-9]*)
+  name=\${p%@*}
+  /bin/mkdir -p ${root}/node_modules/$name
+  echo "{\\"version\\": \\"\${p##*@}\\"}" > ${root}/node_modules/$name/package.json
+esac; done
+`,
+      );
+
+    it("asks for the runtimes that tests compare with, and only then", () => {
+      expect(setup("--check").status).toBe(0);
+      expect(setup("--check", "--runtimes")).toEqual({ status: 1, out: `missing: ${step}`, err: "" });
+    });
+
+    it("installs exact versions beside what is there, once, and plain setup leaves them alone", () => {
+      const log = join(root, "npm.log");
+      npm(log);
+      const first = setup("--runtimes");
+      expect(first).toMatchObject({ status: 0, err: "" });
+      expect(first.out).toContain(`setup: ${step}`);
+      for (const args of [["--runtimes"], ["--check", "--runtimes"], []]) {
+        expect(setup(...args)).toMatchObject({ status: 0, out: "setup: everything is in place\n" });
+      }
+      const calls = readFileSync(log, "utf8").trim().split("\n");
+      expect(calls).toHaveLength(1);
+      expect(calls[0]).toMatch(/^install --no-save .*--ignore-scripts/);
+      for (const name of names) expect(calls[0]).toMatch(new RegExp(` ${name}@\\d+\\.\\d+\\.\\d+( |$)`));
+    });
+
+    it("names all of them where one is missing or another version: npm would remove the rest", () => {
+      const log = join(root, "npm.log");
+      npm(log);
+      setup("--runtimes");
+      write("node_modules/@tensorflow/tfjs/package.json", JSON.stringify({ version: "0.0.1" }));
+      expect(setup("--runtimes").status).toBe(0);
+      const [first, second] = readFileSync(log, "utf8").trim().split("\n");
+      expect(second).toBe(first);
+    });
+
+    it("says so and goes on where npm cannot install them, and tries again next time", () => {
+      program("npm", "#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n");
+      for (let i = 0; i < 2; i++) {
+        const { status, err } = setup("--runtimes");
+        expect(status).toBe(0);
+        expect(err).toMatch(/^setup: going on without onnxruntime-node@\S+, .*skipped \(npm: ENOTFOUND\)\n$/);
+      }
+    });
+  });
+
   it("refuses an unknown option", () => {
     expect(setup("--chekc")).toMatchObject({ status: 2, out: "" });
   });
