@@ -3,6 +3,7 @@ import { elements } from "../graph/graph.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import type { ModelSource } from "../models/source.js";
 import { functionRuntime } from "./function.js";
+import { openOnnxRuntime } from "./onnxruntime.js";
 import { processRuntime } from "./process.js";
 import type { Runtime } from "./runtime.js";
 
@@ -25,6 +26,18 @@ export interface RuntimeKind {
 export type RuntimeName = "onnxruntime" | "tfjs" | "function" | "process";
 
 export const RUNTIMES: Partial<Record<RuntimeName, RuntimeKind>> = {
+  onnxruntime: {
+    runs: ({ kind }) => kind === "onnx",
+    async open(model, { device, threads }) {
+      const { latentShape, inputShape } = model;
+      return openOnnxRuntime(sourceOf(model, "onnx").files, {
+        threads,
+        device: device === "auto" ? "cpu" : device,
+        latentShape,
+        ...(inputShape === null ? {} : { inputShape }),
+      });
+    },
+  },
   function: {
     runs: ({ kind }) => kind === "function",
     async open(model) {

@@ -33,7 +33,8 @@ export function externalReader(folder: string, file: string, files: Set<string>)
   };
 }
 
-function insideFolder(folder: string, location: string, file: string): string {
+/** The file that `location` names. Throws InputError where it is not there or not inside `folder`. */
+export function insideFolder(folder: string, location: string, file: string): string {
   const leaves = (path: string, base: string) => {
     const way = relative(base, path);
     return way === "" || way.startsWith("..") || isAbsolute(way);

@@ -1,6 +1,7 @@
 /**
- * The part of ONNX's protobuf schema that importing needs, and the decoder made of it. Fields that are not listed
- * (documentation, subgraphs, training information, …) are skipped by the decoder; field numbers are ONNX's.
+ * The part of ONNX's protobuf schema that is needed here, and the decoder made of it. Fields that are not listed
+ * (documentation, training information, …) are skipped by the decoder, or kept as bytes by the one in whole.ts; field
+ * numbers are ONNX's.
  */
 import protobuf from "protobufjs/light.js";
 import { InputError } from "../../errors.js";
@@ -102,6 +103,7 @@ const root = protobuf.Root.fromJSON({
         producerName: one("string", 2),
         graph: one("Graph", 7),
         opsetImport: many("OperatorSet", 8),
+        functions: many("bytes", 25),
       },
     },
     OperatorSet: { fields: { domain: one("string", 1), version: one("int64", 2) } },
@@ -112,6 +114,7 @@ const root = protobuf.Root.fromJSON({
         initializer: many("Tensor", 5),
         input: many("ValueInfo", 11),
         output: many("ValueInfo", 12),
+        valueInfo: many("ValueInfo", 13),
         sparseInitializer: many("SparseTensor", 15),
       },
     },
@@ -132,8 +135,11 @@ const root = protobuf.Root.fromJSON({
         i: one("int64", 3),
         s: one("bytes", 4),
         t: one("Tensor", 5),
+        g: one("Graph", 6),
         floats: many("float", 7),
         ints: many("int64", 8),
+        tensors: many("Tensor", 10),
+        graphs: many("Graph", 11),
         type: one("int32", 20),
       },
     },
@@ -152,7 +158,7 @@ const root = protobuf.Root.fromJSON({
         dataLocation: one("int32", 14),
       },
     },
-    SparseTensor: { fields: {} },
+    SparseTensor: { fields: { values: one("Tensor", 1), indices: one("Tensor", 2) } },
     StringEntry: { fields: { key: one("string", 1), value: one("string", 2) } },
     ValueInfo: { fields: { name: one("string", 1), type: one("Type", 2) } },
     Type: { fields: { tensorType: one("TensorType", 1) } },
