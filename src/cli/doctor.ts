@@ -9,7 +9,8 @@ Examples:
 
 What comes out:
   Node, the processor and its instruction sets, memory, whether the native engine loads and which oneDNN it uses,
-  and whether CUDA can be used. Ends with 1 where the native engine cannot be loaded.`;
+  whether CUDA can be used, and which optional engines load, or why not. Ends with 1 where the native engine cannot
+  be loaded.`;
 
 export function doctorCommand(program: Command): void {
   program
@@ -18,36 +19,36 @@ export function doctorCommand(program: Command): void {
     .description("Shows what this machine can run, and what is missing.")
     .option("--json", "one JSON object on stdout")
     .addHelpText("after", HELP)
-    .action(({ json = false }: { json?: boolean }) => {
-      const machine = examineMachine();
+    .action(async ({ json = false }: { json?: boolean }) => {
+      const machine = await examineMachine();
       process.stdout.write(`${json ? JSON.stringify(machine, null, 2) : formatMachine(machine)}\n`);
       if (!machine.native.usable) process.exitCode = 1;
     });
 }
 
-export function formatMachine({
-  version,
-  node,
-  platform,
-  cpu,
-  memory,
-  native,
-  cuda,
-}: MachineDescription): string {
+export function formatMachine(machine: MachineDescription): string {
+  const { version, node, platform, cpu, memory, native, cuda, engines } = machine;
   const { info } = native;
-  return [
-    `latdyn   ${version}`,
-    `node     ${node}`,
-    `system   ${platform}`,
-    `cpu      ${cpu.model}, ${cpu.threads} threads`,
-    `memory   ${megabytes(memory.total)}, ${megabytes(memory.free)} free`,
+  const lines: (readonly [string, string])[] = [
+    ["latdyn", version],
+    ["node", node],
+    ["system", platform],
+    ["cpu", `${cpu.model}, ${cpu.threads} threads`],
+    ["memory", `${megabytes(memory.total)}, ${megabytes(memory.free)} free`],
     ...(info === null
-      ? [`native   not usable: ${native.reason}`]
-      : [
-          `native   usable: ${info.isa} (${info.isas.join(", ")}), ${megabytes(info.l2Bytes)} of L2 cache`,
-          `addon    ${native.path}`,
-          `oneDNN   ${info.oneDnn}`,
-        ]),
-    `cuda     ${cuda.usable ? cuda.devices.join(", ") : `not usable: ${cuda.reason}`}`,
-  ].join("\n");
+      ? [["native", `not usable: ${native.reason}`] as const]
+      : ([
+          ["native", `usable: ${info.isa} (${info.isas.join(", ")}), ${megabytes(info.l2Bytes)} of L2 cache`],
+          ["addon", native.path],
+          ["oneDNN", info.oneDnn],
+        ] as const)),
+    ["cuda", cuda.usable ? cuda.devices.join(", ") : `not usable: ${cuda.reason}`],
+    ...engines.map(({ name, usable, version, devices, reason }) => {
+      return [
+        name,
+        usable ? `usable: ${version} on ${devices.join(", ")}` : `not usable: ${reason}`,
+      ] as const;
+    }),
+  ];
+  return lines.map(([name, text]) => `${name.padEnd(11)}  ${text}`).join("\n");
 }

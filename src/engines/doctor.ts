@@ -2,6 +2,8 @@
 import { availableParallelism, cpus, freemem, release, totalmem, type } from "node:os";
 import { addonPath, type CpuInfo, native } from "../native.js";
 import { packageVersion } from "../version.js";
+import type { EngineState } from "./engine.js";
+import { examineOnnxRuntime } from "./onnxruntime/package.js";
 
 export interface MachineDescription {
   readonly version: string;
@@ -13,10 +15,12 @@ export interface MachineDescription {
   /** The native engine; `info` is null where it cannot be loaded, `reason` says why. */
   readonly native: { usable: boolean; path: string; reason: string | null; info: CpuInfo | null };
   readonly cuda: { built: boolean; usable: boolean; reason: string; devices: string[] };
+  /** The engines beside the native one that need a package. */
+  readonly engines: readonly EngineState[];
 }
 
 /** Never throws for a machine on which something is missing: saying so is what it is for. */
-export function examineMachine(): MachineDescription {
+export async function examineMachine(): Promise<MachineDescription> {
   return {
     version: packageVersion(),
     node: process.versions.node,
@@ -25,6 +29,7 @@ export function examineMachine(): MachineDescription {
     memory: { total: totalmem(), free: freemem() },
     native: examineNative(),
     cuda: { built: false, usable: false, reason: "this build computes on the CPU only", devices: [] },
+    engines: [examineOnnxRuntime()],
   };
 }
 

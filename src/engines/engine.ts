@@ -37,6 +37,19 @@ export interface EngineInfo {
   readonly versions: Record<string, string>;
 }
 
+/** How an engine beside the native one stands on this machine. */
+export interface EngineState {
+  /** As `--engine` takes it. */
+  readonly name: string;
+  readonly usable: boolean;
+  /** Of its package; null where that is not installed. */
+  readonly version: string | null;
+  /** Where it can compute: "cpu", "cuda", "wasm"; empty where it is not usable. */
+  readonly devices: readonly string[];
+  /** Why it is not usable, in one sentence; null where it is. */
+  readonly reason: string | null;
+}
+
 export interface Engine {
   /** "native", or the runtime's name: "onnxruntime", "tfjs:wasm", "function", "process". */
   readonly name: string;

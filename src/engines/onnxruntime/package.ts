@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { EngineError, InputError } from "../../errors.js";
+import type { EngineState } from "../engine.js";
 
 const PACKAGE = "onnxruntime-node";
 /** Its own install script would fetch libraries for GPUs from elsewhere; those for the CPU are in the package. */
@@ -85,5 +86,19 @@ export function loadOnnxRuntime(): OnnxModule {
     throw new EngineError(`${PACKAGE} ${version} cannot be loaded: ${(error as Error).message}`, {
       cause: error,
     });
+  }
+}
+
+/** Tries to load the package. Never throws. */
+export function examineOnnxRuntime(): EngineState {
+  const name = "onnxruntime";
+  let version: string | null = null;
+  try {
+    const found = findOnnxRuntime();
+    version = found.version;
+    loadOnnxRuntime();
+    return { name, usable: true, version, devices: found.providers, reason: null };
+  } catch (error) {
+    return { name, usable: false, version, devices: [], reason: (error as Error).message };
   }
 }
