@@ -115,11 +115,19 @@ export {
 } from "./dynamics/verification.js";
 // Engines
 export { type EngineOptions, engineOf } from "./engines/choose.js";
+export {
+  type ComparisonOptions,
+  compareEngines,
+  type EngineComparison,
+  type MeasuredEngine,
+  type MissingEngine,
+} from "./engines/compare.js";
 export { examineMachine, type MachineDescription } from "./engines/doctor.js";
 export { drive } from "./engines/drive.js";
-export type { CallOptions, Engine, EngineDevice, EngineInfo } from "./engines/engine.js";
+export type { CallOptions, Engine, EngineDevice, EngineInfo, EngineState } from "./engines/engine.js";
 export { inspectModel, type ModelDescription, type NodeDescription } from "./engines/inspect.js";
 export { type NativeEngine, nativeEngine } from "./engines/native.js";
+export { type OnnxRuntime, type OnnxRuntimeOptions, openOnnxRuntime } from "./engines/onnxruntime.js";
 export type { Runtime } from "./engines/runtime.js";
 // Errors
 export { AbortedError, EngineError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";

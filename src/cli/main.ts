@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { AbortedError, InputError } from "../errors.js";
 import { packageVersion } from "../version.js";
 import { attractorsCommand } from "./attractors.js";
+import { benchCommand } from "./bench.js";
 import { contractionCommand } from "./contraction.js";
 import { dedupCommand } from "./dedup.js";
 import { doctorCommand } from "./doctor.js";
@@ -66,6 +67,7 @@ Results go to stdout, progress and errors to stderr. Ends with 0 when done, 1 fa
   ompCommand(program);
   program.commandsGroup("What there is:");
   inspectCommand(program);
+  benchCommand(program);
   doctorCommand(program);
   return program;
 }

@@ -70,7 +70,7 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
       device: "cpu",
       latentDimension: 2,
       inputElements: 3,
-      sessions: 1,
+      stages: 1,
       reason: null,
       concurrency: 1,
       threadsPerSession: 1,
@@ -101,11 +101,11 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
     });
     const expected = latent(image(1, 2));
     const joined = await open(pairOf(decoder, flat));
-    expect(joined.sessions).toBe(1);
+    expect(joined.stages).toBe(1);
     expect([...(await joined.apply(Float32Array.of(1, 2), 1))]).toEqual(expected);
     const apart = await open(pairOf(decoder, { ...encoder, opset: 16 }));
     expect(apart).toMatchObject({
-      sessions: 2,
+      stages: 2,
       reason: "the files are written in operator sets 17 and 16",
     });
     expect([...(await apart.apply(Float32Array.of(1, 2), 1))]).toEqual(expected);
@@ -118,14 +118,14 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
     });
     const expected = [1, 2, 3, 4, 5].flatMap((z) => latent(image(z, -z)));
     const z = Float32Array.from([1, 2, 3, 4, 5].flatMap((value) => [value, -value]));
-    for (const [files, sessions] of [
+    for (const [files, stages] of [
       [pairOf(fixed(decoder, 3), fixed(encoder, 3)), 1],
       [pairOf(decoder, fixed(encoder, 3)), 1],
       [pairOf(fixed(decoder, 1), fixed(encoder, 4)), 2],
       [pairOf(fixed(decoder, 1), fixed(encoder, 1)), 1],
     ] as const) {
       const runtime = await open(files);
-      expect(runtime.sessions).toBe(sessions);
+      expect(runtime.stages).toBe(stages);
       expect([...(await runtime.apply(z, 5))]).toEqual(expected);
       expect([...(await runtime.decode!(z, 5))]).toEqual([1, 2, 3, 4, 5].flatMap((v) => image(v, -v)));
     }
@@ -157,7 +157,7 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
     const single = await open(mapOf(half));
     expect([...(await single.apply(Float32Array.of(0.5, -3), 1))]).toEqual([-0.5, 3]);
     const mixed = await open(pairOf({ nodes: [{ op: "Relu", inputs: ["x"], outputs: ["y"] }] }, half));
-    expect(mixed.sessions).toBe(1);
+    expect(mixed.stages).toBe(1);
     expect([...(await mixed.apply(Float32Array.of(0.5, -3), 1))]).toEqual([-0.5, -0]);
   });
 
@@ -190,7 +190,7 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
       ],
     };
     const runtime = await open(pairOf(strange, strange));
-    expect(runtime.sessions).toBe(1);
+    expect(runtime.stages).toBe(1);
     const [a, b] = await runtime.apply(Float32Array.of(0.5, 2), 1);
     expect(a).toBeCloseTo(-Math.atan(-Math.atan(0.5)), 6);
     expect(b).toBeCloseTo(-Math.atan(-Math.atan(2)), 6);
@@ -226,6 +226,9 @@ describe.skipIf(!hasOnnxRuntime)("openOnnxRuntime", () => {
     const milliseconds = performance.now() - start;
     clearInterval(timer);
     for (const answer of answers) expect(answer).toEqual(alone);
+    const shared = await open(files, { threads: 2, sessions: 1 });
+    expect(shared).toMatchObject({ concurrency: 1, threadsPerSession: 2 });
+    expect((await shared.apply(rows, 64)).length).toBe(64 * n);
     expect(ticks).toBeGreaterThan(milliseconds / 20);
   });
 });
@@ -251,7 +254,7 @@ describe.skipIf(!hasOnnxRuntime)("weights in other files", () => {
     });
     const files = { encoder: join(folder, "encoder.onnx"), decoder: join(folder, "decoder.onnx") };
     const runtime = await open(files);
-    expect(runtime.sessions).toBe(1);
+    expect(runtime.stages).toBe(1);
     expect([...(await runtime.apply(Float32Array.of(1, 2), 1))]).toEqual(latent(image(1, 2)));
     expect([...(await runtime.decode!(Float32Array.of(1, 2), 1))]).toEqual(image(1, 2));
   });
@@ -267,7 +270,7 @@ describe.skipIf(!hasOnnxRuntime)("weights in other files", () => {
     });
     const runtime = await open({ encoder: join(other, "encoder.onnx"), decoder: join(one, "decoder.onnx") });
     expect(runtime).toMatchObject({
-      sessions: 2,
+      stages: 2,
       reason: "the files keep weights in different folders",
     });
     expect([...(await runtime.apply(Float32Array.of(1, 2), 1))]).toEqual(latent(image(1, 2)));
@@ -378,6 +381,7 @@ describe.skipIf(!hasOnnxRuntime)("what onnxruntime refuses", () => {
     const files = pairOf(decoder, encoder);
     for (const [options, message] of [
       [{ threads: 0 }, "threads is 0, expected a whole number from 1 to 1024"],
+      [{ threads: 2, sessions: 3 }, "sessions is 3, expected a whole number from 1 to 2"],
       [{ device: "gpu" }, 'device is "gpu", expected cpu, cuda or cuda:INDEX'],
       [{ thread: 1 }, 'unknown option "thread" (did you mean "threads"?)'],
     ] as const) {
@@ -411,7 +415,7 @@ describe.skipIf(!hasOnnxRuntime)("agrees with the native engine", () => {
       { encoder: join(path, "encoder.onnx"), decoder: join(path, "decoder.onnx") },
       { latentShape: model.latentShape, inputShape: model.inputShape! },
     );
-    expect(runtime.sessions).toBe(1);
+    expect(runtime.stages).toBe(1);
     const rows = path.endsWith("taef2") ? 1 : 5;
     const latents = { data: seededRandom(2).floats(rows * k), rows, columns: k };
     const engine = nativeEngine(model);
