@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { InputError } from "../../errors.js";
 import { elements, type Shape } from "../../graph/graph.js";
-import { type ChainPart, chainModels } from "../../models/onnx/chain.js";
+import { type Chain, type ChainPart, chainModels } from "../../models/onnx/chain.js";
 import { insideFolder } from "../../models/onnx/externalData.js";
 import { inputOf, inputShapeOf, outputOf } from "../../models/onnx/import.js";
 import { dataTypes, decodeModel } from "../../models/onnx/schema.js";
@@ -59,10 +59,7 @@ export async function readOnnxModel(
   return {
     name,
     tasks: {
-      map:
-        "reason" in joined
-          ? apart
-          : [{ ...apart[0]!, ...joined, model: joined.bytes, name, inputShape: decoder.inputShape }],
+      map: "reason" in joined ? apart : [{ ...apart[0]!, ...chainStage(joined), name }],
       decode: [apart[0]!],
       encode: [apart[1]!],
     },
@@ -135,5 +132,12 @@ function stageOf(part: OnnxPart): OnnxStage {
   if (part.isFloat32) return stage;
   const cast = chainModels([part]);
   if ("reason" in cast) throw new InputError(`${file}: ${cast.reason}`);
-  return { ...stage, model: cast.bytes, input: cast.input, output: cast.output };
+  return { ...stage, ...chainStage(cast) };
+}
+
+/** What a stage takes from a model that was put together; all threads read the same copy of its bytes. */
+function chainStage({ bytes, input, output, batchSize }: Chain) {
+  const model = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  model.set(bytes);
+  return { model, input, output, batchSize };
 }

@@ -12,7 +12,7 @@ export type Task = "map" | "encode" | "decode";
 
 /** One session. */
 export interface OnnxStage {
-  /** A file, or a whole model. */
+  /** A file, or a whole model, in shared memory. */
   readonly model: string | Uint8Array;
   /** Where the weights lie that a model given as bytes keeps elsewhere. */
   readonly folder: string;
@@ -48,7 +48,9 @@ function open(stage: OnnxStage): Promise<OnnxSession> {
   onnxruntime ??= loadOnnxRuntime();
   let session = sessions.get(stage);
   if (session === undefined) {
-    session = onnxruntime.InferenceSession.create(stage.model, {
+    // It takes no shared memory, and keeps none of what it is given.
+    const model = typeof stage.model === "string" ? stage.model : new Uint8Array(stage.model);
+    session = onnxruntime.InferenceSession.create(model, {
       executionProviders: device.kind === "cpu" ? ["cpu"] : [{ name: "cuda", deviceId: device.index }],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
