@@ -47,6 +47,7 @@ export function benchCommand(program: Command): void {
 
 async function run(path: string, { json = false, ...options }: Flags): Promise<void> {
   const progress = progressLine({ json });
+  const start = performance.now();
   const { signal, release } = interruptSignal();
   try {
     await using model = await loadAutoencoder(path);
@@ -54,7 +55,13 @@ async function run(path: string, { json = false, ...options }: Flags): Promise<v
       ...given(options),
       signal,
       onProgress: ({ engine, finished, total }) =>
-        progress.update({ phase: "measure", set: engine, finished, total, rowsPerSecond: 0, seconds: 0 }),
+        progress.update({
+          phase: "measure",
+          set: engine,
+          finished,
+          total,
+          seconds: (performance.now() - start) / 1000,
+        }),
     });
     progress.clear();
     const text = json ? JSON.stringify(comparison, null, 2) : formatComparison(comparison);

@@ -3,8 +3,10 @@ import type { AttractorProgress } from "../dynamics/options.js";
 import { count } from "./table.js";
 
 /** What a line shows: the progress of an extraction, or of anything else that counts rows. */
-export type ShownProgress = Omit<AttractorProgress, "phase" | "mapEvaluations"> & {
+export type ShownProgress = Omit<AttractorProgress, "phase" | "rowsPerSecond" | "mapEvaluations"> & {
   readonly phase: string;
+  /** Left out where what is counted is no rows. */
+  readonly rowsPerSecond?: number;
   readonly mapEvaluations?: number;
 };
 
@@ -50,8 +52,9 @@ export function formatProgress({ phase, set, finished, total, rowsPerSecond }: S
   const share = total > 0 ? finished / total : 1;
   const full = Math.round(share * BAR);
   const bar = "█".repeat(full) + "─".repeat(BAR - full);
-  const left = rowsPerSecond > 0 ? `  ${clock((total - finished) / rowsPerSecond)} left` : "";
-  return `${phase} ${bar}  ${count(finished)} / ${count(total)}  ${count(Math.round(rowsPerSecond))} rows/s${left}  ${set}`.trimEnd();
+  const rate = rowsPerSecond === undefined ? "" : `  ${count(Math.round(rowsPerSecond))} rows/s`;
+  const left = rowsPerSecond ? `  ${clock((total - finished) / rowsPerSecond)} left` : "";
+  return `${phase} ${bar}  ${count(finished)} / ${count(total)}${rate}${left}  ${set}`.trimEnd();
 }
 
 function clock(seconds: number): string {
