@@ -1,5 +1,10 @@
-/** Transposes between images and vectors go into the weights of the linear layer on the vector's side. */
+/**
+ * What only moves elements goes into the layer beside it: transposes between images and vectors into the weights of the
+ * linear layer on the vector's side, zeros around images into the padding of convolutions.
+ */
 import {
+  type ConvNode,
+  type ConvTransposeNode,
   elements,
   type LinearNode,
   type Node,
@@ -54,6 +59,51 @@ export function absorbTransposeBefore(draft: Draft, node: Node): boolean {
   removeNode(draft, turn);
   replaceNode(draft, join, { ...join, inputs: turn.inputs });
   return true;
+}
+
+/** Zeros around an image → convolution: they become its padding. */
+export function absorbPadBefore(draft: Draft, node: Node): boolean {
+  if (node.op !== "conv") return false;
+  const pad = soleProducerOf(draft, node.inputs[0]!);
+  const more = pad && imagePads(pad);
+  if (more === undefined || more.some((n) => n < 0)) return false;
+  const pads = node.pads.map((n, side) => n + more[side]!) as [number, number, number, number];
+  if (!withinKernel(draft, node, pads)) return false;
+  removeNode(draft, pad!);
+  replaceNode(draft, node, { ...node, inputs: [pad!.inputs[0]!, ...node.inputs.slice(1)], pads });
+  return true;
+}
+
+/** Transposed convolution → rows and columns cut off: they become its padding, which is cut off as well. */
+export function absorbCropAfter(draft: Draft, node: Node): boolean {
+  const less = imagePads(node);
+  if (less === undefined || less.some((n) => n > 0)) return false;
+  const conv = soleProducerOf(draft, node.inputs[0]!);
+  if (conv?.op !== "convTranspose" || conv.residual !== undefined) return false;
+  const pads = conv.pads.map((n, side) => n - less[side]!) as [number, number, number, number];
+  if (!withinKernel(draft, conv, pads)) return false;
+  removeNode(draft, conv);
+  replaceNode(draft, node, { ...conv, pads, output: node.output });
+  return true;
+}
+
+/** [top, left, bottom, right] of a pad that adds zeros to [C, H, W], or crops it, in height and width. */
+function imagePads(node: Node): readonly number[] | undefined {
+  if (node.op !== "pad" || node.mode !== "constant" || node.value !== 0) return undefined;
+  const { before, after } = node;
+  if (before.length !== 3 || before[0] !== 0 || after[0] !== 0) return undefined;
+  return [before[1]!, before[2]!, after[1]!, after[2]!];
+}
+
+/** No side is padded by the kernel's extent or more: every window sees some of the image. */
+function withinKernel(
+  draft: Draft,
+  { inputs, dilations }: ConvNode | ConvTransposeNode,
+  pads: readonly number[],
+) {
+  const [, , height, width] = draft.values[inputs[1]!]!.shape as [number, number, number, number];
+  const extent = [(height - 1) * dilations[0] + 1, (width - 1) * dilations[1] + 1];
+  return pads.every((n, side) => n < extent[side % 2]!);
 }
 
 /** The value before the activations that lead to `id`, each read by the next one only. */

@@ -1,6 +1,12 @@
 /** Fusion: what costs a pass over memory of its own goes into the node before it, and what does nothing goes. */
 
-import { absorbTransposeAfter, absorbTransposeBefore, transposeAsReshape } from "./absorb.js";
+import {
+  absorbCropAfter,
+  absorbPadBefore,
+  absorbTransposeAfter,
+  absorbTransposeBefore,
+  transposeAsReshape,
+} from "./absorb.js";
 import { takesActivation, takesResidual } from "./check.js";
 import type { Graph, Node, ValueId } from "./graph.js";
 import {
@@ -16,7 +22,7 @@ import {
 import { sameShape } from "./shapes.js";
 
 /**
- * Drops what does nothing, joins neighbouring reshapes and transposes or takes them into weights, recognises SiLU and group normalisation in
+ * Drops what does nothing, joins neighbouring reshapes and transposes, takes them and zeros around images into the layers beside them, recognises SiLU and group normalisation in
  * the forms exporters write, and makes activations and residual additions epilogues of the node before them. A node
  * takes an epilogue only where nothing else reads its result.
  */
@@ -28,6 +34,8 @@ export function fuse(graph: Graph): Graph {
     transposeAsReshape,
     absorbTransposeAfter,
     absorbTransposeBefore,
+    absorbPadBefore,
+    absorbCropAfter,
     recogniseSilu,
     recogniseGroupNorm,
     fuseResidual,
