@@ -6,6 +6,8 @@ import { functionRuntime } from "./function.js";
 import { openOnnxRuntime } from "./onnxruntime.js";
 import { processRuntime } from "./process.js";
 import type { Runtime } from "./runtime.js";
+import { backendsOf } from "./tfjs/backends.js";
+import { openLiveTfjs, openTfjs } from "./tfjs.js";
 
 export interface OpenOptions {
   /** What stands behind the colon of `--engine`: "gpu" of "tfjs:gpu"; null where there is nothing. */
@@ -42,6 +44,14 @@ export const RUNTIMES: Partial<Record<RuntimeName, RuntimeKind>> = {
     runs: ({ kind }) => kind === "function",
     async open(model) {
       return functionRuntime(sourceOf(model, "function").functions, shapeOf(model));
+    },
+  },
+  tfjs: {
+    runs: ({ kind }) => kind === "tfjs",
+    async open(model, { variant, threads }) {
+      const { tfjs, live } = sourceOf(model, "tfjs");
+      if (live !== null) return openLiveTfjs(tfjs, live);
+      return openTfjs(tfjs, { backends: backendsOf(variant), threads });
     },
   },
   process: {

@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { EngineError, InputError } from "../errors.js";
 import { elements } from "../graph/graph.js";
 import type { TfjsSource } from "../models/tfjs/source.js";
-import type { Tf, TfModel } from "../models/tfjs/tf.js";
+import type { LiveModels } from "../models/tfjs/tf.js";
 import type { Runtime } from "./runtime.js";
 import { findTfjs, TFJS_BACKENDS, type TfjsBackend } from "./tfjs/backends.js";
 import { tfjsMaps } from "./tfjs/maps.js";
@@ -81,18 +81,14 @@ async function openBackend(source: TfjsSource, backend: TfjsBackend, threads: nu
   });
 }
 
-/** Models of the caller's: they belong to the caller's tfjs and compute on its backend, in the caller's thread. */
-export interface LiveTfjs {
-  readonly tf: Tf;
-  readonly encoder: TfModel | null;
-  readonly decoder: TfModel;
-}
-
 /**
  * A Runtime of live models. They compute in this thread; between two calls the event loop gets its turn. Closing it
  * leaves the models to whoever made them. Throws InputError where the two models do not meet.
  */
-export async function openLiveTfjs(source: TfjsSource, { tf, encoder, decoder }: LiveTfjs): Promise<Runtime> {
+export async function openLiveTfjs(
+  source: TfjsSource,
+  { tf, encoder, decoder }: LiveModels,
+): Promise<Runtime> {
   const backend = tf.getBackend();
   const maps = tfjsMaps(tf, source, { encoder, decoder });
   let closed = false;

@@ -2,12 +2,20 @@
 import type { Autoencoder } from "./autoencoder.js";
 
 export interface LoadOptions {
-  /** Shape of one latent, for axes that an ONNX decoder leaves open. Default: config.json's latent_shape. */
+  /**
+   * Shape of one latent as the model's files have it, for axes that they leave open. Default: config.json's
+   * latent_shape.
+   */
   readonly latentShape?: readonly number[];
-  /** Shape of one input, for axes that an ONNX encoder leaves open. Default: config.json's input_shape. */
+  /** Shape of one input as the model's files have it, as latentShape. Default: config.json's input_shape. */
   readonly inputShape?: readonly number[];
   /** Which files to use where a folder holds several kinds. Default: the first of ONNX, safetensors, tfjs. */
   readonly format?: "onnx" | "safetensors" | "tfjs";
+  /**
+   * Which output of a tfjs encoder is the latent, by name. Default: config.json's encoder_output, else one whose name
+   * says that it is a mean, else the first.
+   */
+  readonly encoderOutput?: string;
   /**
    * What is to run the model. Where that is `native`, a model that the native graph cannot express is an error here;
    * else it is loaded without graphs, for the engine that its files are made for. Default `auto`.

@@ -9,6 +9,7 @@ import type { FolderFormat, LoadOptions } from "./format.js";
 import { fromCommandLine, PROCESS_PREFIX } from "./fromProcess.js";
 import { loadSquareMap, onnxPair } from "./onnxModel.js";
 import { safetensorsFolder } from "./safetensorsFolder.js";
+import { loadTfjsMap, tfjsFolder } from "./tfjs/folder.js";
 
 export type { LoadOptions } from "./format.js";
 
@@ -16,11 +17,12 @@ export type { LoadOptions } from "./format.js";
 const FORMATS: Partial<Record<NonNullable<LoadOptions["format"]>, FolderFormat>> = {
   onnx: onnxPair,
   safetensors: safetensorsFolder,
+  tfjs: tfjsFolder,
 };
 
 /**
- * Loads a model: a folder with encoder.onnx and decoder.onnx, or with config.json and model.safetensors, or one .onnx
- * file that is a square map; or `process:COMMAND`, a child process (docs/engines.md). The handle owns what engines build
+ * Loads a model: a folder with encoder.onnx and decoder.onnx, with config.json and model.safetensors, or with
+ * encoder/model.json and decoder/model.json of tfjs; one .onnx or model.json file that is a square map; or `process:COMMAND`, a child process (docs/engines.md). The handle owns what engines build
  * for it; dispose of it.
  *
  * Throws InputError naming the file where something is missing, damaged, or does not fit, UnsupportedOperatorError
@@ -37,7 +39,9 @@ export async function loadAutoencoder(path: string, options: LoadOptions = {}): 
       cause: error,
     });
   }
-  if (!status.isDirectory()) return loadSquareMap(path, options);
+  if (!status.isDirectory()) {
+    return path.endsWith(".json") ? loadTfjsMap(path, options) : loadSquareMap(path, options);
+  }
   const names = new Set(await readdir(path));
   const formats = Object.entries(FORMATS)
     .filter(([name]) => options.format === undefined || name === options.format)
@@ -67,10 +71,16 @@ function checkOptions(options: LoadOptions) {
       if (!known.includes(JSON.stringify(value))) {
         throw new InputError(`format is ${JSON.stringify(value)}, expected ${known.join(" or ")}`);
       }
+    } else if (key === "encoderOutput") {
+      if (typeof value !== "string") {
+        throw new InputError(`encoderOutput is ${JSON.stringify(value)}, expected the name of an output`);
+      }
     } else if (key === "engine") {
       engineChoice(String(value));
     } else {
-      throw new InputError(`unknown option "${key}", expected latentShape, inputShape, format or engine`);
+      throw new InputError(
+        `unknown option "${key}", expected latentShape, inputShape, format, encoderOutput or engine`,
+      );
     }
   }
 }

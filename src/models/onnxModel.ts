@@ -7,10 +7,10 @@ import { formatShape, type Graph, type Shape } from "../graph/graph.js";
 import { sameShape } from "../graph/shapes.js";
 import { autoencoderOf, encoderOf, foreignOf, squareMapOf } from "./assemble.js";
 import type { Autoencoder, Encoder } from "./autoencoder.js";
+import { declaredShapes } from "./declaredShapes.js";
 import { engineChoice } from "./engineNames.js";
 import type { FolderFormat, LoadOptions } from "./format.js";
 import { hashOf } from "./hash.js";
-import { jsonReader, readJsonObject } from "./json.js";
 import { externalReader } from "./onnx/externalData.js";
 import { importOnnx } from "./onnx/import.js";
 import { outlineOnnx } from "./onnx/outline.js";
@@ -26,7 +26,7 @@ export const onnxPair: FolderFormat = {
 /** One .onnx file whose output is shaped as its input. Throws as loadAutoencoder. */
 export async function loadSquareMap(path: string, options: LoadOptions): Promise<Autoencoder> {
   if (!path.endsWith(".onnx")) throw new InputError(`${path}: is neither a folder nor an .onnx file`);
-  const { latentShape } = await shapesOf(dirname(path), options);
+  const { latentShape } = await declaredShapes(dirname(path), options);
   const map = await readPart(path, latentShape, options);
   const origin = {
     name: basename(path, ".onnx"),
@@ -53,7 +53,7 @@ export async function loadEncoder(
 ): Promise<Encoder> {
   const file = path.endsWith(".onnx") ? path : join(path, "encoder.onnx");
   const folder = dirname(file);
-  const shapes = await shapesOf(folder, options);
+  const shapes = await declaredShapes(folder, options);
   const part = (await readPart(file, shapes.inputShape, { engine: "native" })) as Imported;
   return encoderOf(part.graph, {
     name: basename(resolve(path), ".onnx"),
@@ -67,7 +67,7 @@ export async function loadEncoder(
 }
 
 async function loadPair(path: string, options: LoadOptions): Promise<Autoencoder> {
-  const shapes = await shapesOf(path, options);
+  const shapes = await declaredShapes(path, options);
   const { encoder, decoder } = await readPair(path, shapes, options);
   // Hashed in the order: the two models, then whatever weights they keep elsewhere.
   const files = [encoder.files[0]!, decoder.files[0]!, ...encoder.files.slice(1), ...decoder.files.slice(1)];
@@ -94,16 +94,6 @@ async function loadPair(path: string, options: LoadOptions): Promise<Autoencoder
     shapes.latentShape !== undefined && sameShape(shapes.latentShape, inputShape(decoder.graph));
   if (lookSwapped(decoder.graph, encoder.graph) && !confirmed) throw swapped(path, { encoder, decoder });
   return autoencoderOf({ encoder: encoder.graph, decoder: decoder.graph }, origin);
-}
-
-/** The shapes that config.json of the folder gives, under those that the caller gives. */
-async function shapesOf(folder: string, options: LoadOptions) {
-  const path = join(folder, "config.json");
-  const config = jsonReader((await readJsonObject(path)) ?? {}, path);
-  return {
-    latentShape: options.latentShape ?? config.shape("latent_shape"),
-    inputShape: options.inputShape ?? config.shape("input_shape"),
-  };
 }
 
 interface File {

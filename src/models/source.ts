@@ -1,5 +1,7 @@
 /** What an engine beside the native one needs of a model: files, functions, a child process. */
 import type { ChildModel } from "./process/child.js";
+import type { TfjsSource } from "./tfjs/source.js";
+import type { LiveModels } from "./tfjs/tf.js";
 
 /** Where the two parts lie, or the one file of a square map. */
 export type PartFiles = { readonly encoder: string; readonly decoder: string } | { readonly map: string };
@@ -28,6 +30,7 @@ export type ModelSource =
   /** Nothing but its graphs: the native engine alone can run it. */
   | { readonly kind: "graphs" }
   | { readonly kind: "onnx"; readonly files: PartFiles }
-  | { readonly kind: "tfjs"; readonly files: PartFiles }
+  /** `live`: objects of the caller's tfjs, which `tfjs` names but cannot be read from. */
+  | { readonly kind: "tfjs"; readonly tfjs: TfjsSource; readonly live: LiveModels | null }
   | { readonly kind: "function"; readonly functions: RowFunctions }
   | { readonly kind: "process"; readonly child: ChildModel };

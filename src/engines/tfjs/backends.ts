@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, sep } from "node:path";
 import util from "node:util";
-import { EngineError } from "../../errors.js";
+import { EngineError, InputError } from "../../errors.js";
 import type { Tf, TfWasm } from "../../models/tfjs/tf.js";
 import { oneLine } from "./open.js";
 
@@ -119,10 +119,14 @@ export function loadFailure(name: string, version: string, message: string): str
   return `${what} (${message})`;
 }
 
-/** What "tfjs" or "tfjs:wasm" asks for: the backends to try, in order. Undefined for another engine's name. */
-export function backendsOf(engine: string): readonly TfjsBackend[] | undefined {
-  if (engine === "tfjs") return TFJS_BACKENDS;
-  const [name, backend] = engine.split(":");
-  const known = TFJS_BACKENDS.find((candidate) => candidate === backend);
-  return name === "tfjs" && known !== undefined && engine === `tfjs:${known}` ? [known] : undefined;
+/** The backends to try, in order, for what stands behind the colon of "tfjs:wasm"; null: all of them. */
+export function backendsOf(variant: string | null): readonly TfjsBackend[] {
+  if (variant === null) return TFJS_BACKENDS;
+  const known = TFJS_BACKENDS.find((backend) => backend === variant);
+  if (known === undefined) {
+    throw new InputError(
+      `engine is "tfjs:${variant}", expected tfjs or tfjs:${TFJS_BACKENDS.join(", tfjs:")}`,
+    );
+  }
+  return [known];
 }

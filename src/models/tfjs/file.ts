@@ -70,7 +70,7 @@ function sizeOf(shards: readonly Shard[]): number {
 }
 
 /** `format` says it in files of 2018 and later; before that only the topology does. */
-function kindOf({ format }: JsonObject, topology: JsonObject, path: string): TfjsModel["kind"] {
+export function kindOf({ format }: JsonObject, topology: JsonObject, path: string): TfjsModel["kind"] {
   if (format === "layers-model") return "layers";
   if (format === "graph-model") return "graph";
   if (format !== undefined && format !== null) {

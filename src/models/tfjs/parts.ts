@@ -56,6 +56,7 @@ export function partsOf(
     inputShape:
       encoder === null ? null : inputOrder === "image" ? imageFirst(encoder.inputShape) : encoder.inputShape,
   };
+  checkOrder(source, options);
   const read = [...(encoder?.notes ?? []), ...decoder.notes];
   try {
     const target = encoder?.inputShape ?? decoder.inputShape;
@@ -72,7 +73,6 @@ export function partsOf(
     };
   } catch (error) {
     if (!(error instanceof UnsupportedOperatorError)) throw error;
-    checkOrder(source, options);
     return { ...common, graphs: null, unsupported: error, notes: read };
   }
 }
@@ -108,7 +108,7 @@ function convert(
   });
 }
 
-/** Of what cannot be converted only the inputs are known: a latent larger than an input has to be meant. */
+/** A latent larger than an input has to be meant: more likely the two parts have each other's place. */
 function checkOrder({ name, encoder, decoder }: TfjsSource, { latentShape }: PartsOptions): void {
   if (encoder === null || elements(decoder.inputShape) <= elements(encoder.inputShape)) return;
   if (latentShape !== undefined && sameShape(latentShape, decoder.inputShape)) return;

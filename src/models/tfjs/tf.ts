@@ -69,3 +69,11 @@ export interface Tf {
 export interface TfWasm {
   setWasmPaths(folder: string): void;
 }
+
+/** Models of the caller's: they belong to the caller's tfjs and compute on its backend, in the caller's thread. */
+export interface LiveModels {
+  readonly tf: Tf;
+  /** null for a square map. */
+  readonly encoder: TfModel | null;
+  readonly decoder: TfModel;
+}
