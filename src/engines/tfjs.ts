@@ -6,7 +6,7 @@ import { elements } from "../graph/graph.js";
 import type { TfjsSource } from "../models/tfjs/source.js";
 import type { LiveModels } from "../models/tfjs/tf.js";
 import type { Runtime } from "./runtime.js";
-import { findTfjs, TFJS_BACKENDS, type TfjsBackend } from "./tfjs/backends.js";
+import { findTfjs, INSTALL_TFJS, TFJS_BACKENDS, type TfjsBackend } from "./tfjs/backends.js";
 import { tfjsMaps } from "./tfjs/maps.js";
 import { oneLine } from "./tfjs/open.js";
 import type { TfjsRequest, TfjsTask, TfjsThreadData } from "./tfjs/thread.js";
@@ -32,25 +32,40 @@ const activationsPerImage = 32;
 
 /**
  * Opens the first backend that loads and can run the model; the reasons of those before it are in the error where
- * none can. Throws InputError where the files are damaged or the two models do not meet, EngineError where tfjs is not
- * installed or no backend can run the model.
+ * none can. Throws InputError where tfjs is not installed, the files are damaged or the two models do not meet, and
+ * EngineError where no backend can run the model.
  */
 export async function openTfjs(source: TfjsSource, options: TfjsOptions = {}): Promise<Runtime> {
   const { backends = TFJS_BACKENDS, threads = availableParallelism() } = options;
-  const reasons: string[] = [];
+  const missing: InputError[] = [];
+  const reasons = new Set<string>();
   for (const backend of backends) {
+    let versions: Record<string, string>;
     try {
-      return await openBackend(source, backend, threads);
+      versions = findTfjs(backend);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      missing.push(error);
+      continue;
+    }
+    try {
+      return await openBackend(source, { backend, versions, threads });
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
-      reasons.push(error.message);
+      reasons.add(error.message);
     }
   }
-  throw new EngineError(`${source.name}: tfjs cannot run it: ${[...new Set(reasons)].join("; ")}`);
+  if (reasons.size > 0) {
+    throw new EngineError(`${source.name}: tfjs cannot run it: ${[...reasons].join("; ")}`);
+  }
+  if (missing.length === 1) throw missing[0]!;
+  throw new InputError(`tfjs is not installed: ${INSTALL_TFJS}`);
 }
 
-async function openBackend(source: TfjsSource, backend: TfjsBackend, threads: number): Promise<Runtime> {
-  const versions = findTfjs(backend);
+async function openBackend(
+  source: TfjsSource,
+  { backend, versions, threads }: { backend: TfjsBackend; versions: Record<string, string>; threads: number },
+): Promise<Runtime> {
   const own = backend === "gpu" || backend === "node";
   const name = `tfjs:${backend}`;
   const data: TfjsThreadData = { backend, source };

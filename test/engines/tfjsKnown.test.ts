@@ -1,35 +1,9 @@
 /** The maps with known answers over tfjs: models of one dense layer, in threads and live. */
-import { join } from "node:path";
 import { drive } from "../../src/engines/drive.js";
 import { openLiveTfjs, openTfjs } from "../../src/engines/tfjs.js";
-import { readTfjsModel } from "../../src/models/tfjs/file.js";
-import { partsOf } from "../../src/models/tfjs/parts.js";
-import type { TfjsSource } from "../../src/models/tfjs/source.js";
-import { temporaryFolder } from "../support/temporaryFolder.js";
-import { hasTfjs, saveModel, type TestModel, tf } from "../support/tfjs.js";
-import { type AffineMap, testKnownMaps } from "./knownMaps.js";
-
-const folder = temporaryFolder();
-let saved = 0;
-
-async function denseModel({
-  name,
-  matrix,
-  offset,
-}: AffineMap): Promise<{ model: TestModel; source: TfjsSource }> {
-  const k = offset.length;
-  const layer = tf.layers.dense!({ units: k, inputShape: [k] });
-  const model = tf.sequential({ layers: [layer] });
-  // tfjs' kernel is [in, out].
-  const kernel = Float32Array.from({ length: k * k }, (_, i) => matrix[(i % k) * k + Math.floor(i / k)]!);
-  model.setWeights([
-    tf.tensor(kernel, [k, k], "float32"),
-    tf.tensor(Float32Array.from(offset), [k], "float32"),
-  ]);
-  const path = await saveModel(join(folder, String(saved++)), model);
-  const { source } = partsOf({ encoder: null, decoder: await readTfjsModel(path) }, { name });
-  return { model, source };
-}
+import { hasTfjs, tf } from "../support/tfjs.js";
+import { denseModel } from "../support/tfjsDense.js";
+import { testKnownMaps } from "./knownMaps.js";
 
 if (hasTfjs) {
   for (const backend of ["wasm", "cpu"] as const) {

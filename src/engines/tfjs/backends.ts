@@ -34,7 +34,7 @@ const packages: Readonly<Record<TfjsBackend, readonly string[]>> = {
 
 const require = createRequire(import.meta.url);
 
-/** Versions of the packages that `backend` needs, without loading them. Throws EngineError naming those that are missing. */
+/** Versions of the packages that `backend` needs, without loading them. Throws InputError naming those that are missing. */
 export function findTfjs(backend: TfjsBackend): Record<string, string> {
   const versions: Record<string, string> = {};
   const missing: string[] = [];
@@ -45,10 +45,8 @@ export function findTfjs(backend: TfjsBackend): Record<string, string> {
   }
   if (missing.length > 0) {
     const are = missing.length === 1 ? "is" : "are";
-    throw new EngineError(`${missing.join(" and ")} ${are} not installed: npm install ${missing.join(" ")}`);
+    throw new InputError(`${missing.join(" and ")} ${are} not installed: npm install ${missing.join(" ")}`);
   }
-  const [name] = packages[backend] as [string];
-  if (backend === "gpu" || backend === "node") checkNode(name, versions[name]!);
   return versions;
 }
 
@@ -75,12 +73,14 @@ export function isBroken(version: string, has: object): boolean {
 }
 
 /**
- * Loads tfjs and makes `backend` the one that computes. Throws EngineError with a sentence that says what to do:
- * a package that is not installed, a binary that was not downloaded, a GPU that TensorFlow cannot use.
+ * Loads tfjs and makes `backend` the one that computes. Throws as findTfjs, and EngineError with a sentence that says
+ * what to do: a Node that the package does not run on, a binary that was not downloaded, a GPU that TensorFlow cannot
+ * use.
  */
 export async function loadTfjs(backend: TfjsBackend): Promise<LoadedTfjs> {
   const versions = findTfjs(backend);
   const [name] = packages[backend] as [string];
+  if (backend === "gpu" || backend === "node") checkNode(name, versions[name]!);
   let tf: Tf;
   try {
     tf = require(name) as Tf;
@@ -118,6 +118,9 @@ export function loadFailure(name: string, version: string, message: string): str
   }
   return `${what} (${message})`;
 }
+
+/** What helps where no package of tfjs is here. */
+export const INSTALL_TFJS = `npm install ${TFJS} ${WASM}`;
 
 /** The backends to try, in order, for what stands behind the colon of "tfjs:wasm"; null: all of them. */
 export function backendsOf(variant: string | null): readonly TfjsBackend[] {
