@@ -6,7 +6,8 @@ import type { Isa, Layout } from "../native.js";
 import { number } from "./arguments.js";
 
 export const MODEL_HELP =
-  "folder with encoder.onnx + decoder.onnx or config.json + model.safetensors, a square map.onnx, or " +
+  "folder with encoder.onnx + decoder.onnx, config.json + model.safetensors, or tfjs' encoder/model.json + " +
+  "decoder/model.json; a square map, map.onnx or model.json; or " +
   '"process:COMMAND", a program that speaks the protocol of docs/engines.md';
 
 export interface ComputeFlags {

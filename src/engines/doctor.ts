@@ -4,6 +4,7 @@ import { addonPath, type CpuInfo, native } from "../native.js";
 import { packageVersion } from "../version.js";
 import type { EngineState } from "./engine.js";
 import { examineOnnxRuntime } from "./onnxruntime/package.js";
+import { examineTfjs } from "./tfjs/examine.js";
 
 export interface MachineDescription {
   readonly version: string;
@@ -29,7 +30,7 @@ export async function examineMachine(): Promise<MachineDescription> {
     memory: { total: totalmem(), free: freemem() },
     native: examineNative(),
     cuda: { built: false, usable: false, reason: "this build computes on the CPU only", devices: [] },
-    engines: [examineOnnxRuntime()],
+    engines: [examineOnnxRuntime(), ...(await examineTfjs())],
   };
 }
 

@@ -40,18 +40,18 @@ export const RUNTIMES: Partial<Record<RuntimeName, RuntimeKind>> = {
       });
     },
   },
-  function: {
-    runs: ({ kind }) => kind === "function",
-    async open(model) {
-      return functionRuntime(sourceOf(model, "function").functions, shapeOf(model));
-    },
-  },
   tfjs: {
     runs: ({ kind }) => kind === "tfjs",
     async open(model, { variant, threads }) {
       const { tfjs, live } = sourceOf(model, "tfjs");
       if (live !== null) return openLiveTfjs(tfjs, live);
       return openTfjs(tfjs, { backends: backendsOf(variant), threads });
+    },
+  },
+  function: {
+    runs: ({ kind }) => kind === "function",
+    async open(model) {
+      return functionRuntime(sourceOf(model, "function").functions, shapeOf(model));
     },
   },
   process: {
