@@ -1,14 +1,20 @@
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { engineOf } from "../../../src/engines/choose.js";
+import { nativeEngine } from "../../../src/engines/native.js";
+import { UnsupportedOperatorError } from "../../../src/errors.js";
 import { elements, type Graph } from "../../../src/graph/graph.js";
 import { lower } from "../../../src/graph/lower.js";
 import { optimize } from "../../../src/graph/optimize.js";
 import { interpret } from "../../../src/graph/reference.js";
+import { matrix } from "../../../src/matrix.js";
+import { loadAutoencoder } from "../../../src/models/load.js";
 import { convertLayers } from "../../../src/models/tfjs/convert.js";
 import { endsOf } from "../../../src/models/tfjs/ends.js";
 import { readTfjsModel } from "../../../src/models/tfjs/file.js";
 import { native } from "../../../src/native.js";
 import { type Random, seededRandom } from "../../support/random.js";
+import { hasShared, sharedPath } from "../../support/sharedModels.js";
 import { temporaryFolder } from "../../support/temporaryFolder.js";
 import {
   hasTfjs,
@@ -16,6 +22,7 @@ import {
   randomise,
   relativeError,
   saveModel,
+  type TestLayer,
   type TestModel,
   tf,
 } from "../../support/tfjs.js";
@@ -201,4 +208,124 @@ describe.skipIf(!hasTfjs)("layers of tfjs against their graph", () => {
       expect(plan).toBeLessThan(1e-5);
     });
   }
+
+  /** A stack of layers that fit one another, with branches, down to a vector and back to an image. */
+  function randomModel(random: Random): TestModel {
+    const shape = [random.integer(4, 7), random.integer(4, 7), random.integer(1, 3)];
+    const input = tf.input({ shape });
+    let x = input;
+    const image = (from: TestLayer): TestLayer => {
+      const channels = (from as TestLayer & { shape: number[] }).shape[3]!;
+      const padding = random.pick(["same", "valid"]);
+      const activation = random.pick(["relu", "tanh", "elu", "sigmoid", "linear"]);
+      const small = { kernelSize: random.integer(1, 3), strides: random.integer(1, 2), padding, activation };
+      const same = { filters: channels, kernelSize: 3, padding: "same", activation };
+      return random.pick([
+        () => L.conv2d!({ ...small, filters: random.integer(1, 5) }).apply(from),
+        () => L.conv2dTranspose!({ ...small, filters: random.integer(1, 4) }).apply(from),
+        () => L.depthwiseConv2d!({ ...small, depthMultiplier: random.integer(1, 2) }).apply(from),
+        () => L.separableConv2d!({ ...small, filters: random.integer(1, 4) }).apply(from),
+        () => L.batchNormalization!().apply(from),
+        () => L.leakyReLU!({ alpha: 0.1 }).apply(from),
+        () => L.zeroPadding2d!({ padding: random.integer(1, 2) }).apply(from),
+        () => L.upSampling2d!({ size: [random.integer(1, 2), random.integer(1, 2)] }).apply(from),
+        () => L.maxPooling2d!({ poolSize: 2, strides: 1, padding: "same" }).apply(from),
+        () => L.averagePooling2d!({ poolSize: 3, strides: 1, padding: "same" }).apply(from),
+        () => L.add!().apply([from, L.conv2d!(same).apply(from)]),
+        () => L.concatenate!().apply([L.conv2d!(same).apply(from), from]),
+        () => L.dense!({ units: random.integer(1, 4), activation }).apply(from),
+      ])();
+    };
+    const wide = (from: TestLayer) => {
+      const [, height, width] = (from as TestLayer & { shape: number[] }).shape;
+      return height! >= 3 && width! >= 3;
+    };
+    for (let steps = random.integer(2, 6); steps > 0 && wide(x); steps--) x = image(x);
+    if (random.uniform() < 0.3) x = L.globalAveragePooling2d!({}).apply(x);
+    else if (random.uniform() < 0.8) x = L.flatten!().apply(x);
+    else return tf.model({ inputs: input, outputs: x });
+    x = L.dense!({ units: 5, activation: random.pick(["tanh", "relu"]) }).apply(x);
+    if (random.uniform() < 0.3) return tf.model({ inputs: input, outputs: x });
+    x = L.reshape!({ targetShape: [4, 3, 2] }).apply(L.dense!({ units: 24, activation: "elu" }).apply(x));
+    for (let steps = random.integer(0, 3); steps > 0 && wide(x); steps--) x = image(x);
+    return tf.model({ inputs: input, outputs: x });
+  }
+
+  it("whole random stacks", async () => {
+    let transposes = 0;
+    for (let seed = 0; seed < 60; seed++) {
+      const random = seededRandom(seed);
+      const model = randomise(randomModel(random), random);
+      const { reference, native: plan } = await errors(model, random);
+      expect(reference, `seed ${seed}`).toBeLessThan(1e-5);
+      expect(plan, `seed ${seed}`).toBeLessThan(1e-5);
+      transposes += (await converted(model)).nodes.filter(({ op }) => op === "transpose").length;
+    }
+    // Ends in tfjs' order, and dense layers over channels, need some.
+    expect(transposes).toBeGreaterThan(10);
+  });
+});
+
+describe("layers outside the native operator set", () => {
+  it.skipIf(!hasTfjs)("are named with what is not supported", async () => {
+    const L = tf.layers;
+    const image = [4, 4, 2] as const;
+    const refused: [object, RegExp][] = [
+      [
+        L.activation!({ inputShape: image, activation: "softmax", name: "s" }),
+        /layer "s" \(Activation\) applies "softmax"/,
+      ],
+      [
+        L.softmax!({ inputShape: image, name: "s" }),
+        /layer "s" \(Softmax\) is outside the native operator set/,
+      ],
+      [
+        L.upSampling2d!({ inputShape: image, interpolation: "bilinear", name: "u" }),
+        /"bilinear" as interpolation/,
+      ],
+      [
+        L.layerNormalization!({ inputShape: image, name: "n" }),
+        /layer "n" \(LayerNormalization\) is outside/,
+      ],
+      [L.flatten!({ inputShape: image, dataFormat: "channelsFirst", name: "f" }), /expected channels last/],
+    ];
+    for (const [layer, message] of refused) {
+      const error = await converted(tf.sequential({ layers: [layer as never] })).catch(
+        (reason: unknown) => reason,
+      );
+      expect(error).toBeInstanceOf(UnsupportedOperatorError);
+      expect((error as Error).message).toMatch(message);
+    }
+  });
+
+  it.skipIf(!hasTfjs)("do no harm where the output does not need them", async () => {
+    const L = tf.layers;
+    const x = tf.input({ shape: [4] });
+    const mean = L.dense!({ units: 2, name: "z_mean" }).apply(x);
+    const odd = L.activation!({ activation: "softsign" }).apply(L.dense!({ units: 2 }).apply(x));
+    const model = tf.model({ inputs: x, outputs: [odd, mean] });
+    expect((await converted(model)).nodes.map(({ op }) => op)).toEqual(["linear"]);
+  });
+});
+
+describe.skipIf(!hasShared)("a PyTorch model written in tfjs' form", () => {
+  it("is the same graph, weights and all", async () => {
+    const script = new URL("../../../bench/tfjsModel.mjs", import.meta.url).href;
+    const { writeTfjsModel } = (await import(script)) as {
+      writeTfjsModel(from: string, to: string): Promise<void>;
+    };
+    const source = sharedPath("models", "mnist-conv-k16");
+    const target = join(folder, "mnist");
+    await writeTfjsModel(source, target);
+    await using model = await loadAutoencoder(target);
+    await using original = await loadAutoencoder(source, { format: "safetensors" });
+    expect(model.map!.nodes.map(({ op }) => op)).toEqual(original.map!.nodes.map(({ op }) => op));
+    const latents = matrix(seededRandom(1).floats(20 * 16), 16);
+    const call = { threads: 1 };
+    const found = await nativeEngine(model).apply(latents, call);
+    expect(found.data).toEqual((await nativeEngine(original).apply(latents, call)).data);
+    if (!hasTfjs) return;
+    const wasm = await engineOf(model, { engine: "tfjs:wasm", threads: 1 });
+    expect(relativeError((await wasm.apply(latents, call)).data, found.data)).toBeLessThan(1e-5);
+  });
 });
