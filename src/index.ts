@@ -144,7 +144,7 @@ export { fromProcess, type ProcessOptions } from "./models/fromProcess.js";
 export { type LoadOptions, loadAutoencoder } from "./models/load.js";
 export { loadEncoder } from "./models/onnxModel.js";
 export type { ModelSource, RowFunction } from "./models/source.js";
-export { type FromTfjsOptions, fromTfjs } from "./models/tfjs/fromTfjs.js";
+export { type FromTfjsOptions, fromTfjs, type LiveModel, type LiveTf } from "./models/tfjs/fromTfjs.js";
 export type {
   CompileOptions,
   CpuInfo,

@@ -12,15 +12,27 @@ import { partsOf } from "./parts.js";
 import type { Tf, TfArtifacts, TfModel } from "./tf.js";
 import { cutWeights, parseWeightSpec } from "./weights.js";
 
+/** What `@tensorflow/tfjs` exports. No more is asked of its type: the package is optional, and so are its types. */
+export interface LiveTf {
+  tidy(...parameters: never[]): unknown;
+  tensor(...parameters: never[]): unknown;
+}
+
+/** A tf.LayersModel, tf.Sequential or tf.GraphModel. */
+export interface LiveModel {
+  readonly inputs: readonly object[];
+  save(...parameters: never[]): Promise<unknown>;
+}
+
 export interface FromTfjsOptions {
   /** The tfjs that made the models: `import * as tf from "@tensorflow/tfjs"`, or one of the tfjs-node packages. */
-  readonly tf: Tf;
-  /** E, a tf.LayersModel or tf.GraphModel; with it `decoder` is needed. */
-  readonly encoder?: TfModel;
+  readonly tf: LiveTf;
+  /** E; with it `decoder` is needed. */
+  readonly encoder?: LiveModel;
   /** D */
-  readonly decoder?: TfModel;
+  readonly decoder?: LiveModel;
   /** In place of the two: a square map, latent to latent. */
-  readonly map?: TfModel;
+  readonly map?: LiveModel;
   /** Shape of one latent as the decoder takes it, without the batch, where the model leaves axes open. */
   readonly latentShape?: Shape;
   /** Shape of one input as the encoder takes it, where the model leaves axes open. */
@@ -73,9 +85,13 @@ export async function fromTfjs(options: FromTfjsOptions): Promise<Autoencoder> {
     const found = given.map(([key]) => key).join(" and ") || "none of them";
     throw new InputError(`fromTfjs: expected encoder and decoder, or map, found ${found}`);
   }
-  const live = { tf, encoder: encoder ?? null, decoder: decoder ?? map! };
+  const live = {
+    tf: tf as unknown as Tf,
+    encoder: encoder === undefined ? null : modelOf(encoder, `${name}: encoder`),
+    decoder: modelOf(decoder ?? map!, square ? name : `${name}: decoder`),
+  };
   const models = {
-    encoder: encoder === undefined ? null : await snapshot(encoder, `${name}: encoder`),
+    encoder: live.encoder === null ? null : await snapshot(live.encoder, `${name}: encoder`),
     decoder: await snapshot(live.decoder, square ? name : `${name}: decoder`),
   };
   const hash = createHash("sha256");
@@ -96,11 +112,16 @@ export async function fromTfjs(options: FromTfjsOptions): Promise<Autoencoder> {
   });
 }
 
-/** The model as its file would be. */
-async function snapshot(model: TfModel, path: string): Promise<TfjsModel> {
-  if (typeof model?.save !== "function") {
+function modelOf(model: LiveModel, path: string): TfModel {
+  const has = (method: string) => typeof Reflect.get(Object(model), method) === "function";
+  if (!has("save") || !(has("predictOnBatch") || has("execute"))) {
     throw new InputError(`${path} is no tfjs model, expected a tf.LayersModel or a tf.GraphModel`);
   }
+  return model as unknown as TfModel;
+}
+
+/** The model as its file would be. */
+async function snapshot(model: TfModel, path: string): Promise<TfjsModel> {
   let saved: TfArtifacts = {};
   await model.save({
     async save(artifacts) {
