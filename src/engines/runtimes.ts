@@ -1,4 +1,5 @@
 /** The engines beside the native one: which models each can run, and how it is opened. One entry an engine. */
+import { InputError } from "../errors.js";
 import { elements } from "../graph/graph.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import type { ModelSource } from "../models/source.js";
@@ -42,10 +43,17 @@ export const RUNTIMES: Partial<Record<RuntimeName, RuntimeKind>> = {
   },
   tfjs: {
     runs: ({ kind }) => kind === "tfjs",
-    async open(model, { variant, threads }) {
+    async open(model, { variant, device, threads }) {
       const { tfjs, live } = sourceOf(model, "tfjs");
-      if (live !== null) return openLiveTfjs(tfjs, live);
-      return openTfjs(tfjs, { backends: backendsOf(variant), threads });
+      if (live !== null) {
+        if (variant !== null) {
+          throw new InputError(
+            `${model.name}: engine is "tfjs:${variant}", but live models compute where their own tfjs does: use "tfjs"`,
+          );
+        }
+        return openLiveTfjs(tfjs, live);
+      }
+      return openTfjs(tfjs, { backends: backendsOf(variant, device), threads });
     },
   },
   function: {

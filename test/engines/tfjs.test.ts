@@ -177,6 +177,11 @@ describe("what tfjs' packages say", () => {
   it("knows its backends by name", () => {
     expect(backendsOf(null)).toEqual(["gpu", "node", "wasm", "cpu"]);
     expect(backendsOf("wasm")).toEqual(["wasm"]);
+    expect(backendsOf(null, "cpu")).toEqual(["node", "wasm", "cpu"]);
+    expect(backendsOf(null, "cuda:0")).toEqual(["gpu"]);
+    expect(() => backendsOf("wasm", "cuda")).toThrow(/device is "cuda", which tfjs:wasm does not compute on/);
+    expect(() => backendsOf("gpu", "cpu")).toThrow(/device is "cpu", which tfjs:gpu does not compute on/);
+    expect(() => backendsOf(null, "cuda:1")).toThrow(/choose by CUDA_VISIBLE_DEVICES/);
     expect(() => backendsOf("webgl")).toThrow(/engine is "tfjs:webgl", expected tfjs or tfjs:gpu/);
   });
 });

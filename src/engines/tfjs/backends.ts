@@ -122,14 +122,26 @@ export function loadFailure(name: string, version: string, message: string): str
 /** What helps where no package of tfjs is here. */
 export const INSTALL_TFJS = `npm install ${TFJS} ${WASM}`;
 
-/** The backends to try, in order, for what stands behind the colon of "tfjs:wasm"; null: all of them. */
-export function backendsOf(variant: string | null): readonly TfjsBackend[] {
-  if (variant === null) return TFJS_BACKENDS;
-  const known = TFJS_BACKENDS.find((backend) => backend === variant);
-  if (known === undefined) {
+/**
+ * The backends to try, in order: for what stands behind the colon of "tfjs:wasm" (null: all of them), among those that
+ * compute on `device` ("auto", "cpu", "cuda", "cuda:0"). Throws InputError where no backend does.
+ */
+export function backendsOf(variant: string | null, device = "auto"): readonly TfjsBackend[] {
+  const named = variant === null ? TFJS_BACKENDS : TFJS_BACKENDS.filter((backend) => backend === variant);
+  if (named.length === 0) {
     throw new InputError(
       `engine is "tfjs:${variant}", expected tfjs or tfjs:${TFJS_BACKENDS.join(", tfjs:")}`,
     );
   }
-  return [known];
+  const onGpu = device.startsWith("cuda");
+  const fit = named.filter((backend) => device === "auto" || (backend === "gpu") === onGpu);
+  if (fit.length === 0) {
+    throw new InputError(`device is "${device}", which tfjs:${variant} does not compute on`);
+  }
+  if (onGpu && device !== "cuda" && device !== "cuda:0") {
+    throw new InputError(
+      `device is "${device}", but tfjs takes the first GPU it sees: choose by CUDA_VISIBLE_DEVICES`,
+    );
+  }
+  return fit;
 }

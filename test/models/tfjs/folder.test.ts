@@ -232,6 +232,13 @@ describe.skipIf(!hasTfjs)("live models", () => {
     }
   });
 
+  it("take no backend by name: they have one", async () => {
+    await using model = await fromTfjs({ tf, ...convolutionalPair(9) });
+    await expect(engineOf(model, { engine: "tfjs:wasm" })).rejects.toThrow(
+      /live models compute where their own tfjs does/,
+    );
+  });
+
   it("stay their owner's when the Autoencoder is disposed of", async () => {
     const pair = convolutionalPair(11);
     const model = await fromTfjs({ tf, ...pair });
