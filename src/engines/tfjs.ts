@@ -8,7 +8,6 @@ import type { LiveModels } from "../models/tfjs/tf.js";
 import type { Runtime } from "./runtime.js";
 import { findTfjs, INSTALL_TFJS, TFJS_BACKENDS, type TfjsBackend } from "./tfjs/backends.js";
 import { tfjsMaps } from "./tfjs/maps.js";
-import { oneLine } from "./tfjs/open.js";
 import type { TfjsRequest, TfjsTask, TfjsThreadData } from "./tfjs/thread.js";
 import { workerPool } from "./workerPool.js";
 
@@ -98,7 +97,8 @@ async function openBackend(
 
 /**
  * A Runtime of live models. They compute in this thread; between two calls the event loop gets its turn. Closing it
- * leaves the models to whoever made them. Throws InputError where the two models do not meet.
+ * leaves the models to whoever made them. Throws InputError where the two models do not meet, and
+ * EngineError where tfjs cannot run them.
  */
 export async function openLiveTfjs(
   source: TfjsSource,
@@ -112,12 +112,7 @@ export async function openLiveTfjs(
     async (rows: Float32Array, count: number): Promise<Float32Array> => {
       await turn();
       if (closed) throw new EngineError(`${source.name}: tfjs has been closed`);
-      try {
-        return await maps[task](rows, count);
-      } catch (error) {
-        if (error instanceof InputError || error instanceof EngineError) throw error;
-        throw new EngineError(`${source.name}: tfjs failed (${oneLine(error)})`, { cause: error });
-      }
+      return maps[task](rows, count);
     };
   await maps.check();
   return runtimeOf(source, {

@@ -5,7 +5,7 @@ import { dirname, sep } from "node:path";
 import util from "node:util";
 import { EngineError, InputError } from "../../errors.js";
 import type { Tf, TfWasm } from "../../models/tfjs/tf.js";
-import { oneLine } from "./open.js";
+import { oneLine } from "./maps.js";
 
 /** What computes, in the order in which they are tried. */
 export const TFJS_BACKENDS = ["gpu", "node", "wasm", "cpu"] as const;

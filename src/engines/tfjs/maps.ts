@@ -1,11 +1,14 @@
 /** E, D and f = E∘D as calls of tfjs models: what every tfjs engine computes, in a thread or not. */
-import { EngineError, InputError } from "../../errors.js";
+import { EngineError, InputError, LatdynError } from "../../errors.js";
 import { elements, formatShape, type Shape } from "../../graph/graph.js";
 import { sameShape } from "../../graph/shapes.js";
 import type { TfjsSource, TfjsStage } from "../../models/tfjs/source.js";
 import type { Tf, TfModel, TfTensor } from "../../models/tfjs/tf.js";
 
-/** Each [rows, …] → [rows, …], float32; no tensor of theirs is left on the device. */
+/**
+ * Each [rows, …] → [rows, …], float32; no tensor of theirs is left on the device. They throw EngineError where tfjs
+ * fails.
+ */
 export interface TfjsMaps {
   apply(latents: Float32Array, rows: number): Promise<Float32Array>;
   encode(inputs: Float32Array, rows: number): Promise<Float32Array>;
@@ -32,19 +35,26 @@ export function tfjsMaps(
     what: string,
     compute: () => TfTensor,
   ): Promise<Float32Array> => {
-    const result = tf.tidy(() => {
-      const tensor = compute();
-      const found = elements(tensor.shape) / rows;
-      if (found !== columns)
-        throw new InputError(`${name}: ${what} gives ${found} elements a row, expected ${columns}`);
-      return tensor.reshape([rows * columns]);
-    });
+    let result: TfTensor | undefined;
     try {
+      result = tf.tidy(() => {
+        const tensor = compute();
+        const found = elements(tensor.shape) / rows;
+        if (found !== columns) {
+          throw new InputError(`${name}: ${what} gives ${found} elements a row, expected ${columns}`);
+        }
+        return tensor.reshape([rows * columns]);
+      });
       const data = await result.data();
       // Backends that compute in this process may hand out what they hold.
       return data instanceof Float32Array ? data.slice() : Float32Array.from(data);
+    } catch (error) {
+      if (error instanceof LatdynError) throw error;
+      throw new EngineError(`${name}: ${what} failed on tfjs:${tf.getBackend()} (${oneLine(error)})`, {
+        cause: error,
+      });
     } finally {
-      result.dispose();
+      result?.dispose();
     }
   };
 
@@ -128,4 +138,10 @@ function callModel(stage: TfjsStage, model: TfModel, input: TfTensor): TfTensor 
 
 function isList(result: TfTensor | readonly TfTensor[]): result is readonly TfTensor[] {
   return Array.isArray(result);
+}
+
+/** tfjs' messages may run over several lines. */
+export function oneLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replaceAll(/\s*\n\s*/g, " ").trim();
 }

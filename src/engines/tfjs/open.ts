@@ -4,7 +4,7 @@ import { isObject } from "../../models/json.js";
 import { readTfjsModel, type TfjsModel } from "../../models/tfjs/file.js";
 import type { TfjsSource, TfjsStage } from "../../models/tfjs/source.js";
 import type { Tf, TfArtifacts, TfModel } from "../../models/tfjs/tf.js";
-import { type TfjsMaps, tfjsMaps } from "./maps.js";
+import { oneLine, type TfjsMaps, tfjsMaps } from "./maps.js";
 
 export interface OpenMaps {
   readonly maps: TfjsMaps;
@@ -49,10 +49,4 @@ function artifactsOf({ kind, json, topology, weights, weightData }: TfjsModel): 
   const keys = ["signature", "userDefinedMetadata", "modelInitializer", "initializerSignature"];
   const extra = keys.filter((key) => isObject(json[key])).map((key) => [key, json[key]]);
   return { ...model, ...Object.fromEntries(extra) };
-}
-
-/** tfjs' messages may run over several lines. */
-export function oneLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.replaceAll(/\s*\n\s*/g, " ").trim();
 }

@@ -2,7 +2,7 @@
 import { LatdynError } from "../../errors.js";
 import { backendsOf, loadTfjs } from "./backends.js";
 import type { ProbeResult } from "./examine.js";
-import { oneLine } from "./open.js";
+import { oneLine } from "./maps.js";
 
 async function result(backend: string): Promise<ProbeResult> {
   try {

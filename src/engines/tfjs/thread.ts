@@ -7,7 +7,8 @@ import { EngineError, InputError } from "../../errors.js";
 import type { TfjsSource } from "../../models/tfjs/source.js";
 import type { Reply } from "../workerPool.js";
 import { loadTfjs, type TfjsBackend } from "./backends.js";
-import { type OpenMaps, oneLine, openMaps } from "./open.js";
+import { oneLine } from "./maps.js";
+import { type OpenMaps, openMaps } from "./open.js";
 
 export interface TfjsThreadData {
   readonly backend: TfjsBackend;

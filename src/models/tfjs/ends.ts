@@ -164,8 +164,16 @@ function settled(
   if (inputShape.length === 0 || !isUsableShape(inputShape)) {
     throw new InputError(`${where} has shape ${described}, expected axes of at least 1 behind the batch`);
   }
+  if (batch !== null && (batch < 1 || batch > mostBatchRows)) {
+    throw new InputError(
+      `${where} has shape ${described}, expected a batch that is open or of 1 to ${mostBatchRows} rows`,
+    );
+  }
   return { inputShape, batchRows: batch };
 }
+
+/** What a model may fix its batch at: rows that are missing are filled up. */
+const mostBatchRows = 4096;
 
 const sayShape =
   'say it in config.json as tfjs has it ("latent_shape" for a decoder, "input_shape" for an encoder)';
