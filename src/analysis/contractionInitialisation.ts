@@ -65,6 +65,7 @@ function redrawable(graph: Graph): Map<ValueId, Redrawn> {
         break;
       }
       case "groupNorm":
+      case "layerNorm":
         plan.set(b, { kind: "fixed", value: 1 });
         plan.set(c, { kind: "fixed", value: 0 });
         break;

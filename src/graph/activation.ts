@@ -26,12 +26,27 @@ export function activationFunction({ kind, alpha, beta }: Activation): (x: numbe
       return (x) => x * sigmoid(x);
     case "clip":
       return (x) => (x < alpha ? alpha : x > beta ? beta : x);
+    case "erf":
+      return erf;
+    case "exp":
+      return Math.exp;
+    case "log":
+      return Math.log;
+    case "sqrt":
+      return Math.sqrt;
+    case "reciprocal":
+      return (x) => 1 / x;
+    case "abs":
+      return Math.abs;
+    case "pow":
+      return (x) => (Number.isNaN(x) ? x : x ** alpha);
   }
 }
 
 /**
  * The derivative of the function that `activation` stands for. Where it has a kink: 0 for relu; what holds to the left
- * for leakyRelu, elu and selu; 1 on both ends of clip (PyTorch's choices). NaN in, NaN out; the limits at ±∞.
+ * for leakyRelu, elu and selu; 1 on both ends of clip; 0 for abs (PyTorch's choices). NaN in, NaN out; the limits at
+ * ±∞.
  */
 export function activationDerivative({ kind, alpha, beta }: Activation): (x: number) => number {
   const known = derivativeOf(kind, alpha, beta);
@@ -68,6 +83,20 @@ function derivativeOf(kind: Activation["kind"], alpha: number, beta: number): (x
       return (x) => sigmoid(x) + timesDecay(x, sigmoid(x) * sigmoid(-x));
     case "clip":
       return (x) => (x >= alpha && x <= beta ? 1 : 0);
+    case "erf":
+      return (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x);
+    case "exp":
+      return Math.exp;
+    case "log":
+      return (x) => 1 / x;
+    case "sqrt":
+      return (x) => 0.5 / Math.sqrt(x);
+    case "reciprocal":
+      return (x) => -1 / (x * x);
+    case "abs":
+      return Math.sign;
+    case "pow":
+      return (x) => (alpha === 0 ? 0 : alpha * x ** (alpha - 1));
   }
 }
 

@@ -13,6 +13,7 @@ const activatable: ReadonlySet<OpName> = new Set<OpName>([
   "mul",
   "div",
   "groupNorm",
+  "layerNorm",
 ]);
 
 /** Whether the op takes an activation as an epilogue. */
@@ -99,12 +100,21 @@ export function checkGraph(graph: Graph): void {
   if (!graph.nodes.some((node) => node.output === graph.output)) fail("no node computes its output");
 }
 
+/** Which inputs are weights: from this one on. */
+const firstWeight: Readonly<Partial<Record<OpName, number>>> = {
+  conv: 1,
+  convTranspose: 1,
+  linear: 1,
+  groupNorm: 1,
+  layerNorm: 1,
+  attention: 3,
+};
+
 /** Weights that the plans pack ahead of time have to be there ahead of time. */
 function checkConstants(node: Node, graph: Graph, fail: (message: string) => never) {
-  const packed =
-    node.op === "linear" || node.op === "groupNorm" || node.op === "conv" || node.op === "convTranspose";
-  if (!packed) return;
-  for (const id of node.inputs.slice(1)) {
+  const first = firstWeight[node.op];
+  if (first === undefined) return;
+  for (const id of node.inputs.slice(first)) {
     const value = graph.values[id]!;
     if (value.constant === undefined) {
       fail(`node "${node.name}" (${node.op}) takes "${value.name}" as a weight, which is not a constant`);

@@ -8,9 +8,10 @@ import { pushForward } from "./differentiateForward.js";
 import {
   copyInto,
   type DerivativeParts,
-  dependsOnInput,
   derivativeParts,
-  withoutEpilogues,
+  elementary,
+  isPiecewiseConstant,
+  movesWithInput,
 } from "./differentiateParts.js";
 import { elements, type Graph, type ValueId } from "./graph.js";
 import { optimize } from "./optimize.js";
@@ -22,7 +23,7 @@ import { prune } from "./rewrite.js";
  * the graph makes no sense.
  */
 export function jacobianVectorGraph(graph: Graph): Graph {
-  const source = withoutEpilogues(prune(graph));
+  const source = elementary(prune(graph));
   const builder = graphBuilder(`${graph.name}: Jacobian times vector`);
   const parts = derivativeParts(builder);
   const [n, m] = sizes(graph);
@@ -36,7 +37,7 @@ export function jacobianVectorGraph(graph: Graph): Graph {
   for (const node of source.nodes) {
     copy.node(node);
     const moving = node.inputs.map((id) => tangents[id]);
-    if (moving.every((tangent) => tangent === undefined)) continue;
+    if (isPiecewiseConstant(node) || moving.every((tangent) => tangent === undefined)) continue;
     const values = { inputs: node.inputs.map((id) => ids[id]), output: ids[node.output] };
     tangents[node.output] = pushForward(parts, node, values, moving);
   }
@@ -49,7 +50,7 @@ export function jacobianVectorGraph(graph: Graph): Graph {
  * transpose of `jacobianVectorGraph`'s map, kinks included. Throws InputError where the graph makes no sense.
  */
 export function vectorJacobianGraph(graph: Graph): Graph {
-  const source = withoutEpilogues(prune(graph));
+  const source = elementary(prune(graph));
   const builder = graphBuilder(`${graph.name}: vector times Jacobian`);
   const parts = derivativeParts(builder);
   const [n, m] = sizes(graph);
@@ -57,14 +58,14 @@ export function vectorJacobianGraph(graph: Graph): Graph {
   const copy = copyInto(builder, source, half(parts, "point", input, 0, graph.values[graph.input].shape));
   const { ids } = copy;
   for (const node of source.nodes) copy.node(node);
-  const depends = dependsOnInput(source);
+  const moves = movesWithInput(source);
   const cotangents: (ValueId | undefined)[] = [];
   cotangents[source.output] = half(parts, "cotangent", input, n, graph.values[graph.output].shape);
   for (const node of source.nodes.toReversed()) {
     const u = cotangents[node.output];
-    if (u === undefined || !depends[node.output]) continue;
+    if (u === undefined || !moves[node.output]) continue;
     const values = { inputs: node.inputs.map((id) => ids[id]), output: ids[node.output] };
-    const wanted = node.inputs.map((id) => depends[id]);
+    const wanted = node.inputs.map((id) => moves[id]);
     pullBack(parts, node, values, u, wanted).forEach((cotangent, i) => {
       if (cotangent === undefined) return;
       const id = node.inputs[i];
@@ -73,7 +74,7 @@ export function vectorJacobianGraph(graph: Graph): Graph {
         before === undefined ? cotangent : parts.binary("add", `${node.name}.sum`, before, cotangent);
     });
   }
-  const cotangent = depends[source.output] ? cotangents[source.input] : undefined;
+  const cotangent = moves[source.output] ? cotangents[source.input] : undefined;
   return optimize(builder.finish(input, ended(parts, cotangent ?? nothing(parts, input, n), n)));
 }
 

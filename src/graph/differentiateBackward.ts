@@ -1,5 +1,10 @@
 /** Backward differentiation: what each node does to a cotangent, the transpose of `pushForward`. */
-import { type Linearised, perChannel, refuseSecondDerivative } from "./differentiateForward.js";
+import {
+  type Linearised,
+  perChannel,
+  refuseSecondDerivative,
+  refuseUnprepared,
+} from "./differentiateForward.js";
 import { type DerivativeParts, derivativePlace, transposedMatrix } from "./differentiateParts.js";
 import {
   type ConvNode,
@@ -80,6 +85,21 @@ export function pullBack(
       const weighted = binary("mul", name, u, perChannel(parts, name, b, from.length));
       return first(parts.node({ op: "groupNormGrad", name, inputs: [a, weighted], groups, epsilon }));
     }
+    case "layerNorm": {
+      const { dimensions, epsilon } = node;
+      const weighted = binary("mul", name, u, b);
+      return first(parts.node({ op: "layerNormGrad", name, inputs: [a, weighted], dimensions, epsilon }));
+    }
+    case "softmax":
+      return first(parts.node({ op: "softmaxGrad", name, inputs: [output, u] }));
+    case "gather": {
+      const { axis, indices } = node;
+      return first(parts.node({ op: "scatterAdd", name, inputs: [u], axis, indices, size: from[axis] }));
+    }
+    case "scatterAdd": {
+      const { axis, indices } = node;
+      return first(parts.node({ op: "gather", name, inputs: [u], axis, indices }));
+    }
     case "resizeNearest": {
       // Every element was repeated over a block: the mean over it, times its size, is the sum.
       const blocks = parts.node({
@@ -126,9 +146,15 @@ export function pullBack(
     }
     case "activateGrad":
     case "groupNormGrad":
+    case "layerNormGrad":
+    case "softmaxGrad":
     case "maxPoolGrad":
     case "maxPoolAdjoint":
       return refuseSecondDerivative(node);
+    case "attention":
+    case "greater":
+    case "topKMask":
+      return refuseUnprepared(node);
   }
 }
 

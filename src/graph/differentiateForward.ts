@@ -70,6 +70,19 @@ export function pushForward(
       const tangent = parts.node({ op: "groupNormGrad", name, inputs: [a, moving(ta)], groups, epsilon });
       return binary("mul", name, tangent, perChannel(parts, name, b, shape.length));
     }
+    case "layerNorm": {
+      const { dimensions, epsilon } = node;
+      const tangent = parts.node({
+        op: "layerNormGrad",
+        name,
+        inputs: [a, moving(ta)],
+        dimensions,
+        epsilon,
+      });
+      return binary("mul", name, tangent, b);
+    }
+    case "softmax":
+      return parts.node({ op: "softmaxGrad", name, inputs: [output, moving(ta)] });
     case "maxPool": {
       const { kernel, strides, pads, dilations } = node;
       return parts.node(
@@ -84,6 +97,8 @@ export function pushForward(
       return again(parts, node, name, pieces, output);
     }
     case "averagePool":
+    case "gather":
+    case "scatterAdd":
     case "reduceMean":
     case "resizeNearest":
     case "reshape":
@@ -91,9 +106,15 @@ export function pushForward(
       return again(parts, node, name, [moving(ta)], output);
     case "activateGrad":
     case "groupNormGrad":
+    case "layerNormGrad":
+    case "softmaxGrad":
     case "maxPoolGrad":
     case "maxPoolAdjoint":
       return refuseSecondDerivative(node);
+    case "attention":
+    case "greater":
+    case "topKMask":
+      return refuseUnprepared(node);
   }
 }
 
@@ -122,6 +143,11 @@ export function perChannel(parts: DerivativeParts, name: string, id: ValueId, ra
 function moving(tangent: ValueId | undefined): ValueId {
   if (tangent === undefined) throw new Error("a node none of whose inputs moves has no tangent");
   return tangent;
+}
+
+/** Graphs that are differentiated hold no attention, and what has no slope is left out. */
+export function refuseUnprepared(node: Node): never {
+  throw new Error(`node "${node.name}" (${node.op}) has no derivative of its own`);
 }
 
 /** Derivatives of derivatives would need second derivatives of activations, which nothing here asks for. */

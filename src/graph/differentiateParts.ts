@@ -11,8 +11,56 @@ import {
 } from "./graph.js";
 import { sameShape } from "./shapes.js";
 
-/** The same function with every residual and activation as a node of its own, so that each node has one derivative. */
-export function withoutEpilogues(graph: Graph): Graph {
+/**
+ * The same function of nodes that each have one derivative: every residual and activation is a node of its own, and
+ * attention is the products that it is made of.
+ */
+export function elementary(graph: Graph): Graph {
+  return withoutAttention(withoutEpilogues(graph));
+}
+
+/** softmax(scale · q·kᵀ + bias)·v, step by step. */
+function withoutAttention(graph: Graph): Graph {
+  if (graph.nodes.every(({ op }) => op !== "attention")) return graph;
+  const values: Value[] = [...graph.values];
+  const nodes: Node[] = [];
+  for (const node of graph.nodes) {
+    if (node.op !== "attention") {
+      nodes.push(node);
+      continue;
+    }
+    const { name } = node;
+    const [q, k, v, bias] = node.inputs as [ValueId, ValueId, ValueId, ValueId | undefined];
+    const value = (what: string, shape: Shape): ValueId =>
+      values.push({ name: `${name}.${what}`, shape }) - 1;
+    const keys = values[k].shape;
+    const axes = keys.map((_, axis) => axis);
+    const permutation = [...axes.slice(0, -2), axes.length - 1, axes.length - 2];
+    const transposed = value(
+      "keys",
+      permutation.map((axis) => keys[axis]),
+    );
+    nodes.push({ op: "transpose", name, inputs: [k], output: transposed, permutation });
+    const shape = [...values[q].shape.slice(0, -1), keys.at(-2) as number];
+    const products = value("products", shape);
+    nodes.push({ op: "matmul", name, inputs: [q, transposed], output: products });
+    const scale =
+      values.push({ name: `${name}.scale`, shape: [], constant: Float32Array.of(node.scale) }) - 1;
+    let scores = value("scores", shape);
+    nodes.push({ op: "mul", name, inputs: [products, scale], output: scores });
+    if (bias !== undefined) {
+      const biased = value("biased", shape);
+      nodes.push({ op: "add", name, inputs: [scores, bias], output: biased });
+      scores = biased;
+    }
+    const weights = value("weights", shape);
+    nodes.push({ op: "softmax", name, inputs: [scores], output: weights });
+    nodes.push({ op: "matmul", name, inputs: [weights, v], output: node.output });
+  }
+  return { ...graph, values, nodes };
+}
+
+function withoutEpilogues(graph: Graph): Graph {
   const values: Value[] = [...graph.values];
   const nodes: Node[] = [];
   const beside = (node: Node, what: string): ValueId =>
@@ -69,11 +117,18 @@ export function derivativePlace(activation: Activation, x: ValueId, y: ValueId):
   return keepsSign ? y : x;
 }
 
-/** Which values depend on the graph's input. */
-export function dependsOnInput(graph: Graph): boolean[] {
-  const depends = graph.values.map((_, id) => id === graph.input);
-  for (const node of graph.nodes) depends[node.output] = node.inputs.some((id) => depends[id]);
-  return depends;
+/** Whether the node's result moves in jumps only: its derivative is zero wherever it has one. */
+export function isPiecewiseConstant(node: Node): boolean {
+  return node.op === "greater" || node.op === "topKMask";
+}
+
+/** Which values move with the graph's input. */
+export function movesWithInput(graph: Graph): boolean[] {
+  const moves = graph.values.map((_, id) => id === graph.input);
+  for (const node of graph.nodes) {
+    moves[node.output] = !isPiecewiseConstant(node) && node.inputs.some((id) => moves[id]);
+  }
+  return moves;
 }
 
 /** The pieces, written into `builder`. Names are for messages alone. */

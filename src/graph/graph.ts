@@ -19,7 +19,7 @@ export interface Value {
 
 /**
  * Element-wise functions. NaN in, NaN out, for all of them.
- * `alpha`, `beta`: leakyRelu slope, -; elu α, -; selu α, γ; clip min, max; others unused (0).
+ * `alpha`, `beta`: leakyRelu slope, -; elu α, -; selu α, γ; clip min, max; pow exponent, -; others unused (0).
  */
 export type ActivationKind =
   | "relu"
@@ -32,7 +32,14 @@ export type ActivationKind =
   | "gelu"
   | "geluTanh"
   | "silu"
-  | "clip";
+  | "clip"
+  | "erf"
+  | "exp"
+  | "log"
+  | "sqrt"
+  | "reciprocal"
+  | "abs"
+  | "pow";
 
 export interface Activation {
   readonly kind: ActivationKind;
@@ -45,7 +52,7 @@ interface NodeBase {
   readonly name: string;
   readonly inputs: readonly ValueId[];
   readonly output: ValueId;
-  /** Applied last, on the node's result. Allowed on conv, convTranspose, linear, matmul, add/sub/mul/div, groupNorm. */
+  /** Applied last, on the node's result. Allowed on conv, convTranspose, linear, matmul, add/sub/mul/div, groupNorm, layerNorm. */
   readonly activation?: Activation;
   /** Added before `activation`; same shape as the output. Allowed on conv, convTranspose, linear. */
   readonly residual?: ValueId;
@@ -85,6 +92,10 @@ export interface MatMulNode extends NodeBase {
 export interface BinaryNode extends NodeBase {
   readonly op: "add" | "sub" | "mul" | "div";
 }
+/** a, b broadcast as NumPy does: 1 where a > b, else 0, also where one of them is NaN. Its derivative is zero. */
+export interface GreaterNode extends NodeBase {
+  readonly op: "greater";
+}
 /** x, any shape; `activation` is the function and is always there. */
 export interface ActivateNode extends NodeBase {
   readonly op: "activate";
@@ -95,6 +106,49 @@ export interface GroupNormNode extends NodeBase {
   readonly op: "groupNorm";
   readonly groups: number;
   readonly epsilon: number;
+}
+/**
+ * x […, d1 … dm], scale and bias [d1 … dm] (constants), m = `dimensions`: (x − mean) / √(variance + ε) · scale + bias,
+ * mean and biased variance over the last m dimensions.
+ */
+export interface LayerNormNode extends NodeBase {
+  readonly op: "layerNorm";
+  readonly dimensions: number;
+  readonly epsilon: number;
+}
+/** x […, n]: e^(x − max x) / Σ e^(x − max x) over the last dimension. */
+export interface SoftmaxNode extends NodeBase {
+  readonly op: "softmax";
+}
+/**
+ * q […, T, d], k […, S, d], v […, S, e] with the same leading dimensions, bias? (constant) that broadcasts to
+ * […, T, S]: softmax(scale · q·kᵀ + bias)·v, [… , T, e].
+ */
+export interface AttentionNode extends NodeBase {
+  readonly op: "attention";
+  readonly scale: number;
+}
+/** y[…, i, …] = x[…, indices[i], …] along `axis` of the row shape. */
+export interface GatherNode extends NodeBase {
+  readonly op: "gather";
+  readonly axis: number;
+  /** In [0, length of the axis). */
+  readonly indices: readonly number[];
+}
+/** The transpose of gather: `axis` of the result has `size` elements, and u[…, i, …] is added at indices[i]. */
+export interface ScatterAddNode extends NodeBase {
+  readonly op: "scatterAdd";
+  readonly axis: number;
+  readonly indices: readonly number[];
+  readonly size: number;
+}
+/**
+ * x […, n]: 1 for the k largest elements of the last dimension, else 0; among equals the first ones count, and NaN is
+ * more than any number. Its derivative is zero.
+ */
+export interface TopKMaskNode extends NodeBase {
+  readonly op: "topKMask";
+  readonly k: number;
 }
 /** x [C,H,W] → [C, H·scale, W·scale], whole-number scales, y[i] = x[floor(i / scale)]. */
 export interface ResizeNearestNode extends NodeBase {
@@ -141,7 +195,7 @@ export interface ConcatNode extends NodeBase {
 
 /**
  * x, t of one shape: y = g′(x)·t, g = `derivativeOf`. Where g has a kink: 0 for relu; what holds to the left of it
- * for leakyRelu, elu and selu; 1 on both ends of clip.
+ * for leakyRelu, elu and selu; 1 on both ends of clip; 0 for abs.
  */
 export interface ActivateGradNode extends NodeBase {
   readonly op: "activateGrad";
@@ -155,6 +209,16 @@ export interface GroupNormGradNode extends NodeBase {
   readonly op: "groupNormGrad";
   readonly groups: number;
   readonly epsilon: number;
+}
+/** x, t […, d1 … dm]: as groupNormGrad, with means over the last m = `dimensions` dimensions. */
+export interface LayerNormGradNode extends NodeBase {
+  readonly op: "layerNormGrad";
+  readonly dimensions: number;
+  readonly epsilon: number;
+}
+/** s, t […, n], s a softmax's result: s·(t − Σ s·t), its derivative along t. As a matrix on t it is symmetric. */
+export interface SoftmaxGradNode extends NodeBase {
+  readonly op: "softmaxGrad";
 }
 /**
  * The derivative of maxPool at x and its transpose; the first maximum of a window counts, NaN as more than any number.
@@ -175,8 +239,15 @@ export type Node =
   | LinearNode
   | MatMulNode
   | BinaryNode
+  | GreaterNode
   | ActivateNode
   | GroupNormNode
+  | LayerNormNode
+  | SoftmaxNode
+  | AttentionNode
+  | GatherNode
+  | ScatterAddNode
+  | TopKMaskNode
   | ResizeNearestNode
   | PoolNode
   | ReduceMeanNode
@@ -186,6 +257,8 @@ export type Node =
   | ConcatNode
   | ActivateGradNode
   | GroupNormGradNode
+  | LayerNormGradNode
+  | SoftmaxGradNode
   | MaxPoolGradNode;
 
 export type OpName = Node["op"];

@@ -38,6 +38,17 @@ function attributes(node: Node): NativeNode["attributes"] {
     case "groupNorm":
     case "groupNormGrad":
       return { groups: node.groups, epsilon: node.epsilon };
+    case "layerNorm":
+    case "layerNormGrad":
+      return { dimensions: node.dimensions, epsilon: node.epsilon };
+    case "attention":
+      return { scale: node.scale };
+    case "gather":
+      return { axis: node.axis, indices: [...node.indices] };
+    case "scatterAdd":
+      return { axis: node.axis, indices: [...node.indices], size: node.size };
+    case "topKMask":
+      return { k: node.k };
     case "resizeNearest":
       return { scales: [...node.scales] };
     case "maxPool":
@@ -65,8 +76,11 @@ function attributes(node: Node): NativeNode["attributes"] {
     case "sub":
     case "mul":
     case "div":
+    case "greater":
     case "activate":
     case "activateGrad":
+    case "softmax":
+    case "softmaxGrad":
     case "reshape":
       return {};
   }

@@ -12,6 +12,7 @@ import {
   type ConvTransposeNode,
   elements,
   type Graph,
+  type GreaterNode,
   type GroupNormGradNode,
   type GroupNormNode,
   type MaxPoolGradNode,
@@ -23,15 +24,19 @@ import {
   type Shape,
   type TransposeNode,
 } from "./graph.js";
-
-/** A tensor of the row being computed. */
-interface Tensor {
-  readonly shape: Shape;
-  readonly data: Float64Array;
-}
-
-/** Reads its inputs' tensors and fills its output's. */
-type Step = () => void;
+import {
+  attention,
+  gather,
+  layerNorm,
+  layerNormGrad,
+  momentsOf,
+  normGrad,
+  scatterAdd,
+  softmax,
+  softmaxGrad,
+  topKMask,
+} from "./referenceSequence.js";
+import { broadcastOffsets, forEachIndex, type Step, stridesOf, type Tensor } from "./referenceTensor.js";
 
 /**
  * Runs the graph on `count` rows in double precision. `rows` is [count, elements of the input], the result
@@ -100,12 +105,25 @@ function operationOf(node: Node, inputs: readonly Tensor[], output: Tensor): Ste
     case "sub":
     case "mul":
     case "div":
+    case "greater":
       return binary(node, a, b, output);
     case "activate":
     case "reshape":
       return () => output.data.set(a.data);
     case "groupNorm":
       return () => groupNorm(node, a, b, c, output);
+    case "layerNorm":
+      return () => layerNorm(node, a, b, c, output);
+    case "softmax":
+      return () => softmax(a, output);
+    case "attention":
+      return attention(node, inputs, output);
+    case "gather":
+      return () => gather(node, a, output);
+    case "scatterAdd":
+      return () => scatterAdd(node, a, output);
+    case "topKMask":
+      return () => topKMask(node, a, output);
     case "resizeNearest":
       return () => resizeNearest(node, a, output);
     case "maxPool":
@@ -123,6 +141,10 @@ function operationOf(node: Node, inputs: readonly Tensor[], output: Tensor): Ste
       return activateGrad(node, a, b, output);
     case "groupNormGrad":
       return () => groupNormGrad(node, a, b, output);
+    case "layerNormGrad":
+      return () => layerNormGrad(node, a, b, output);
+    case "softmaxGrad":
+      return () => softmaxGrad(a, b, output);
     case "maxPoolGrad":
       return () => maxPoolGrad(node, a, b, output);
     case "maxPoolAdjoint":
@@ -242,12 +264,13 @@ function matmul(a: Tensor, b: Tensor, y: Tensor): Step {
   };
 }
 
-function binary(node: BinaryNode, a: Tensor, b: Tensor, y: Tensor): Step {
+function binary(node: BinaryNode | GreaterNode, a: Tensor, b: Tensor, y: Tensor): Step {
   const operation = {
     add: (p: number, q: number) => p + q,
     sub: (p: number, q: number) => p - q,
     mul: (p: number, q: number) => p * q,
     div: (p: number, q: number) => p / q,
+    greater: (p: number, q: number) => (p > q ? 1 : 0),
   }[node.op];
   const offsetsA = broadcastOffsets(a.shape, y.shape);
   const offsetsB = broadcastOffsets(b.shape, y.shape);
@@ -265,11 +288,7 @@ function groupNorm(node: GroupNormNode, x: Tensor, scale: Tensor, bias: Tensor, 
   const perChannel = x.data.length / channels;
   for (let group = 0; group < node.groups; group++) {
     const start = group * size;
-    let mean = 0;
-    for (let i = start; i < start + size; i++) mean += x.data[i]! / size;
-    let variance = 0;
-    for (let i = start; i < start + size; i++) variance += (x.data[i]! - mean) ** 2 / size;
-    const deviation = Math.sqrt(variance + node.epsilon);
+    const { mean, deviation } = momentsOf(x.data.subarray(start, start + size), node.epsilon);
     for (let i = start; i < start + size; i++) {
       const channel = Math.floor(i / perChannel);
       y.data[i] = ((x.data[i]! - mean) / deviation) * scale.data[channel]! + bias.data[channel]!;
@@ -329,29 +348,9 @@ function activateGrad({ derivativeOf }: ActivateGradNode, x: Tensor, t: Tensor, 
   };
 }
 
-/** (t − mean(t) − x̂·mean(x̂·t)) / √(variance + ε), x̂ the normalised x, over each group. */
 function groupNormGrad(node: GroupNormGradNode, x: Tensor, t: Tensor, y: Tensor) {
   const size = x.data.length / node.groups;
-  const normalised = new Float64Array(size);
-  for (let start = 0; start < x.data.length; start += size) {
-    const xs = x.data.subarray(start, start + size);
-    const ts = t.data.subarray(start, start + size);
-    let mean = 0;
-    let meanT = 0;
-    for (let i = 0; i < size; i++) {
-      mean += xs[i]! / size;
-      meanT += ts[i]! / size;
-    }
-    let variance = 0;
-    for (let i = 0; i < size; i++) variance += (xs[i]! - mean) ** 2 / size;
-    const deviation = Math.sqrt(variance + node.epsilon);
-    let along = 0;
-    for (let i = 0; i < size; i++) {
-      normalised[i] = (xs[i]! - mean) / deviation;
-      along += (normalised[i]! * ts[i]!) / size;
-    }
-    for (let i = 0; i < size; i++) y.data[start + i] = (ts[i]! - meanT - normalised[i]! * along) / deviation;
-  }
+  for (let start = 0; start < x.data.length; start += size) normGrad(node.epsilon, x, t, y, start, size);
 }
 
 function maxPoolGrad(node: MaxPoolGradNode, x: Tensor, t: Tensor, y: Tensor) {
@@ -461,46 +460,6 @@ function concat(node: ConcatNode, inputs: readonly Tensor[], y: Tensor) {
       const length = data.length / outer;
       y.data.set(data.subarray(block * length, (block + 1) * length), position);
       position += length;
-    }
-  }
-}
-
-/** Row-major strides, in elements. */
-function stridesOf(shape: Shape): number[] {
-  const strides: number[] = new Array(shape.length);
-  let stride = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    strides[axis] = stride;
-    stride *= shape[axis]!;
-  }
-  return strides;
-}
-
-/** For every element of `to`, row-major, the offset of the element of `from` that broadcasting puts there. */
-function broadcastOffsets(from: Shape, to: Shape): Int32Array {
-  const strides = stridesOf(from);
-  const missing = to.length - from.length;
-  const offsets = new Int32Array(elements(to));
-  forEachIndex(to, (index, i) => {
-    let offset = 0;
-    for (let axis = 0; axis < from.length; axis++) {
-      if (from[axis] !== 1) offset += index[axis + missing]! * strides[axis]!;
-    }
-    offsets[i] = offset;
-  });
-  return offsets;
-}
-
-/** Calls `visit` for every index of `shape` in row-major order; `index` is reused. */
-function forEachIndex(shape: Shape, visit: (index: readonly number[], i: number) => void) {
-  const index: number[] = shape.map(() => 0);
-  const total = elements(shape);
-  for (let i = 0; i < total; i++) {
-    visit(index, i);
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      index[axis] = index[axis]! + 1;
-      if (index[axis]! < shape[axis]!) break;
-      index[axis] = 0;
     }
   }
 }

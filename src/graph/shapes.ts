@@ -104,6 +104,25 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
     }
     if (!(norm.epsilon >= 0)) fail(`epsilon is ${norm.epsilon}, expected at least 0`);
   };
+  const trailing = (norm: { dimensions: number; epsilon: number }, shape: Shape): Shape => {
+    whole("dimensions", [norm.dimensions], 1, 1);
+    if (norm.dimensions > shape.length) fail(`normalises ${norm.dimensions} axes of ${formatShape(shape)}`);
+    if (!(norm.epsilon >= 0)) fail(`epsilon is ${norm.epsilon}, expected at least 0`);
+    return shape.slice(-norm.dimensions);
+  };
+  const picked = (
+    { axis, indices }: { axis: number; indices: readonly number[] },
+    shape: Shape,
+    size: number,
+  ) => {
+    whole("axis", [axis], 0, 1);
+    if (axis >= shape.length) fail(`has axis ${axis} on ${formatShape(shape)}`);
+    whole("indices", indices, 0);
+    if (indices.length === 0) fail("has no indices");
+    const outside = indices.find((index) => index >= size);
+    if (outside !== undefined) fail(`has index ${outside} on an axis of ${size}`);
+  };
+  const lengthOf = (shape: Shape) => shape.at(-1) ?? fail("works along the last axis, found a scalar");
   const [a, b, c] = inputs as [Shape, Shape, Shape | undefined];
 
   switch (node.op) {
@@ -179,6 +198,7 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
     case "sub":
     case "mul":
     case "div":
+    case "greater":
       arity(2, 2);
       return broadcastShapes(a, b) ?? fail(`cannot broadcast ${formatShape(a)} with ${formatShape(b)}`);
     case "activate":
@@ -190,6 +210,59 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
       channelGroups(node, a);
       vector("scale", b, a[0]!);
       vector("bias", c, a[0]!);
+      return a;
+    case "layerNorm": {
+      arity(3, 3);
+      const normalised = trailing(node, a);
+      [b, c!].forEach((shape, i) => {
+        if (sameShape(shape, normalised)) return;
+        const what = i === 0 ? "scale" : "bias";
+        fail(`its ${what} has shape ${formatShape(shape)}, expected ${formatShape(normalised)}`);
+      });
+      return a;
+    }
+    case "softmax":
+      arity(1, 1);
+      lengthOf(a);
+      return a;
+    case "attention": {
+      arity(3, 4);
+      if (!Number.isFinite(node.scale)) fail(`scale is ${node.scale}, expected a finite number`);
+      const [q, k, v, bias] = inputs as [Shape, Shape, Shape, Shape | undefined];
+      const leading = q.slice(0, -2);
+      const fits =
+        q.length >= 2 &&
+        sameShape(k.slice(0, -2), leading) &&
+        sameShape(v.slice(0, -2), leading) &&
+        q.length === k.length &&
+        q.length === v.length &&
+        q.at(-1) === k.at(-1) &&
+        k.at(-2) === v.at(-2);
+      if (!fits) fail(`cannot attend from ${formatShape(q)} to ${formatShape(k)} and ${formatShape(v)}`);
+      const scores = [...leading, q.at(-2)!, k.at(-2)!];
+      if (bias !== undefined && !sameShape(broadcastShapes(bias, scores) ?? [], scores)) {
+        fail(
+          `its bias has shape ${formatShape(bias)}, expected one that broadcasts to ${formatShape(scores)}`,
+        );
+      }
+      return [...leading, q.at(-2)!, v.at(-1)!];
+    }
+    case "gather":
+      arity(1, 1);
+      picked(node, a, a[node.axis]!);
+      return a.map((n, axis) => (axis === node.axis ? node.indices.length : n));
+    case "scatterAdd":
+      arity(1, 1);
+      whole("size", [node.size], 1, 1);
+      picked(node, a, node.size);
+      if (a[node.axis] !== node.indices.length) {
+        fail(`has ${node.indices.length} indices for axis ${node.axis} of ${formatShape(a)}`);
+      }
+      return a.map((n, axis) => (axis === node.axis ? node.size : n));
+    case "topKMask":
+      arity(1, 1);
+      whole("k", [node.k], 1, 1);
+      if (node.k > lengthOf(a)) fail(`has k = ${node.k} on an axis of ${a.at(-1)}`);
       return a;
     case "resizeNearest": {
       arity(1, 1);
@@ -257,6 +330,16 @@ export function resultShape(node: Node, inputs: readonly Shape[], declared: Shap
       arity(2, 2);
       same(a, b);
       channelGroups(node, a);
+      return a;
+    case "layerNormGrad":
+      arity(2, 2);
+      same(a, b);
+      trailing(node, a);
+      return a;
+    case "softmaxGrad":
+      arity(2, 2);
+      same(a, b);
+      lengthOf(a);
       return a;
     case "maxPoolGrad":
       arity(2, 2);

@@ -6,7 +6,8 @@ import { elements, type Graph } from "../../src/graph/graph.js";
 import { interpreter } from "../../src/graph/reference.js";
 import { operatorCases, operatorGraph } from "../support/operatorGraphs.js";
 import { type Random, seededRandom } from "../support/random.js";
-import { activationKinds, randomActivation, randomGraph } from "../support/randomGraph.js";
+import { activationKinds, randomActivation, randomGraph, steepKinds } from "../support/randomGraph.js";
+import { sequenceCases } from "../support/sequenceGraphs.js";
 
 const normals = (random: Random, length: number) =>
   Float64Array.from({ length }, () => Math.fround(random.normal()));
@@ -40,11 +41,12 @@ function compare(graph: Graph, random: Random, what: string): void {
 }
 
 describe("derivatives of graphs", () => {
-  for (const name of Object.keys(operatorCases).filter((key) => !operatorCases[key].derivative)) {
+  const cases = { ...operatorCases, ...sequenceCases };
+  for (const name of Object.keys(cases).filter((key) => !cases[key].derivative)) {
     it(`${name}: central differences and adjointness`, () => {
       for (let seed = 0; seed < 10; seed++) {
         const random = seededRandom(500 + 31 * seed);
-        compare(operatorGraph(name, random), random, `seed ${seed}`);
+        compare(operatorGraph(name, random, cases), random, `seed ${seed}`);
       }
     });
   }
@@ -121,6 +123,28 @@ describe("activationDerivative", () => {
       }
       expect(derivative(Number.NaN)).toBeNaN();
       for (const x of [-Infinity, Infinity]) expect(Number.isFinite(derivative(x))).toBe(true);
+    });
+  }
+
+  for (const kind of steepKinds) {
+    it(`${kind}: central differences where it is defined, and NaN`, () => {
+      for (const alpha of kind === "pow" ? [2, 3, 0.5, -1.5] : [0]) {
+        const activation = { kind, alpha, beta: 0 };
+        const f = activationFunction(activation);
+        const derivative = activationDerivative(activation);
+        const everywhere = ["erf", "exp", "abs"].includes(kind) || (kind === "pow" && alpha === 2);
+        for (const x of [...(everywhere ? [-3, -1.3, -0.2] : []), 0.2, 0.9, 1, 2.5, 6]) {
+          const h = 1e-5 * x;
+          const slope = (f(x + h) - f(x - h)) / (2 * h);
+          expect(derivative(x) / Math.max(1, Math.abs(slope)), `at ${x}`).toBeCloseTo(
+            slope / Math.max(1, Math.abs(slope)),
+            8,
+          );
+        }
+        expect(derivative(Number.NaN)).toBeNaN();
+        expect(f(Number.NaN)).toBeNaN();
+      }
+      expect(activationDerivative({ kind: "abs", alpha: 0, beta: 0 })(0)).toBe(0);
     });
   }
 });

@@ -81,6 +81,14 @@ describe("activations", () => {
     ["clip", a("clip", -1, 2), -5, -1],
     ["clip", a("clip", -1, 2), 5, 2],
     ["clip", a("clip", -1, 2), 0.5, 0.5],
+    ["erf", a("erf"), 0.5, 0.5204998778130465],
+    ["exp", a("exp"), 1, Math.E],
+    ["log", a("log"), 10, Math.LN10],
+    ["sqrt", a("sqrt"), 2, Math.SQRT2],
+    ["reciprocal", a("reciprocal"), -4, -0.25],
+    ["abs", a("abs"), -1.5, 1.5],
+    ["pow", a("pow", 3), -2, -8],
+    ["pow", a("pow", -0.5), 4, 0.5],
   ];
   it.each(known)("%s", (_name, f, x, y) => {
     expect(Math.abs(f(x) - y)).toBeLessThanOrEqual(1e-15 * Math.max(1, Math.abs(y)));

@@ -12,7 +12,7 @@ import {
 import type { Random } from "./random.js";
 import { activationKinds, randomActivation } from "./randomGraph.js";
 
-interface Context {
+export interface Context {
   readonly random: Random;
   readonly graph: GraphBuilder;
   readonly x: ValueId;
@@ -21,7 +21,7 @@ interface Context {
   epilogue(): { activation?: Activation };
 }
 
-interface Case {
+export interface Case {
   input: (random: Random) => Shape;
   build: (context: Context) => ValueId;
   /** A derivative itself: it has none of its own. */
@@ -30,7 +30,7 @@ interface Case {
 
 const channels = [1, 2, 3, 5, 8, 16, 20, 37];
 const image = (random: Random): Shape => [random.pick(channels), random.integer(1, 9), random.integer(1, 9)];
-const anyShape = (random: Random): Shape =>
+export const anyShape = (random: Random): Shape =>
   Array.from({ length: random.integer(1, 4) }, () => random.integer(1, 6));
 const pair = (random: Random, low: number, high: number): Pair => [
   random.integer(low, high),
@@ -142,7 +142,7 @@ function pool(c: Context, op: "maxPool" | "averagePool"): ValueId {
 }
 
 /** A second tensor of the row of the same shape as x, so that a derivative has something to act on. */
-function beside(c: Context, x: ValueId): ValueId {
+export function beside(c: Context, x: ValueId): ValueId {
   return c.graph.node({
     op: "mul",
     name: "tangent",
@@ -424,8 +424,8 @@ function anyOrImage(random: Random): Shape {
 }
 
 /** The named operator with random sizes, weights and attributes. */
-export function operatorGraph(name: string, random: Random): Graph {
-  const { input, build } = operatorCases[name]!;
+export function operatorGraph(name: string, random: Random, cases = operatorCases): Graph {
+  const { input, build } = cases[name]!;
   const graph = graphBuilder(name);
   const x = graph.input("x", input(random));
   const output = build({

@@ -24,6 +24,17 @@ export const activationKinds: readonly ActivationKind[] = [
   "clip",
 ];
 
+/** Functions that are not defined everywhere, or grow so fast that chains of them overflow. */
+export const steepKinds: readonly ActivationKind[] = [
+  "erf",
+  "exp",
+  "log",
+  "sqrt",
+  "reciprocal",
+  "abs",
+  "pow",
+];
+
 export function randomActivation(
   random: Random,
   kind: ActivationKind = random.pick(activationKinds),
@@ -37,6 +48,8 @@ export function randomActivation(
       return { kind, alpha: 1.625, beta: 1.0625 };
     case "clip":
       return { kind, alpha: -0.5, beta: 1.5 };
+    case "pow":
+      return { kind, alpha: random.pick([2, 3, 0.5, -1.5]), beta: 0 };
     default:
       return { kind, alpha: 0, beta: 0 };
   }
