@@ -14,16 +14,6 @@ import {
 } from "./graph.js";
 import { addConstant, type Draft, removeNode, replaceNode, soleProducerOf } from "./rewrite.js";
 
-/** A transpose that moves only axes of length 1 moves no element. */
-export function transposeAsReshape(draft: Draft, node: Node): boolean {
-  if (node.op !== "transpose") return false;
-  const { shape } = draft.values[node.inputs[0]!]!;
-  const moved = node.permutation.filter((axis) => shape[axis] !== 1);
-  if (moved.some((axis, i) => i > 0 && axis < moved[i - 1]!)) return false;
-  replaceNode(draft, node, { op: "reshape", name: node.name, inputs: node.inputs, output: node.output });
-  return true;
-}
-
 /**
  * linear → (activations) → reshape → transpose: the rows of the weight are put in the order that the transpose would
  * put its elements in. Models of TensorFlow's have one wherever a vector becomes an image.

@@ -1,6 +1,7 @@
 /** Constant folding: what does not depend on the row is computed once, and scales and shifts go into weights. */
 import { type BinaryNode, elements, type Graph, type Node, type Shape, type ValueId } from "./graph.js";
 import { interpret } from "./reference.js";
+import { broadcastOffsets } from "./referenceTensor.js";
 import {
   addConstant,
   type Draft,
@@ -49,7 +50,8 @@ function foldConstantNode(draft: Draft, node: Node): boolean {
 
 /** y = factor · x + term, one of each per channel. */
 interface Affine {
-  readonly factor: (channel: number) => number;
+  /** Missing where it is 1 everywhere: weights stay as they are. */
+  readonly factor?: (channel: number) => number;
   readonly term: (channel: number) => number;
 }
 
@@ -63,8 +65,11 @@ function foldAffine(draft: Draft, node: Node): boolean {
     return false;
   const { shape } = draft.values[x]!;
   if (!sameShape(shape, draft.values[node.output]!.shape)) return false;
-  const channelAxis = producer.op === "linear" ? shape.length - 1 : 0;
-  const perChannel = constantPerChannel(draft, node.inputs[constantSide]!, shape, channelAxis);
+  const constant = node.inputs[constantSide]!;
+  const perChannel =
+    producer.op === "layerNorm"
+      ? constantPerElement(draft, constant, shape.slice(-producer.dimensions))
+      : constantPerChannel(draft, constant, shape, producer.op === "linear" ? shape.length - 1 : 0);
   const affine = perChannel && affineOf(node, constantSide, perChannel);
   if (affine === undefined) return false;
   const merged = mergeAffine(draft, producer, affine);
@@ -89,36 +94,45 @@ function constantPerChannel(draft: Draft, id: ValueId, shape: Shape, channelAxis
   return constant.length === 1 ? () => constant[0]! : (channel: number) => constant[channel]!;
 }
 
+/** Element of the trailing dimensions → value of a constant that broadcasts to them, or undefined. */
+function constantPerElement(draft: Draft, id: ValueId, trailing: Shape) {
+  const { constant, shape: own } = draft.values[id]!;
+  if (constant === undefined || !constant.every(Number.isFinite)) return undefined;
+  if (constant.length === 1) return () => constant[0]!;
+  const from = own.slice(Math.max(0, own.length - trailing.length));
+  if (elements(from) !== constant.length) return undefined;
+  const spread = broadcastOffsets(from, trailing);
+  return (element: number) => constant[spread[element]!]!;
+}
+
 function affineOf(
   { op }: BinaryNode,
   constantSide: number,
   value: (channel: number) => number,
 ): Affine | undefined {
   const zero = () => 0;
-  const one = () => 1;
-  if (op === "add") return { factor: one, term: value };
+  if (op === "add") return { term: value };
   if (op === "mul") return { factor: value, term: zero };
   if (op === "sub") {
-    return constantSide === 1
-      ? { factor: one, term: (channel) => -value(channel) }
-      : { factor: () => -1, term: value };
+    return constantSide === 1 ? { term: (channel) => -value(channel) } : { factor: () => -1, term: value };
   }
   if (constantSide === 0) return undefined;
   return { factor: (channel) => 1 / value(channel), term: zero };
 }
 
 /** The producer with the affine map put into its weights; undefined where it has none to put it into. */
-function mergeAffine(draft: Draft, producer: Node, { factor, term }: Affine): Node | undefined {
+function mergeAffine(draft: Draft, producer: Node, affine: Affine): Node | undefined {
+  const { factor = () => 1, term } = affine;
   const constantOf = (id: ValueId | undefined) => (id === undefined ? undefined : draft.values[id]!.constant);
   const name = (id: ValueId) => draft.values[id]!.name;
-  if (producer.op === "groupNorm") {
+  if (producer.op === "groupNorm" || producer.op === "layerNorm") {
     const [x, scaleId, biasId] = producer.inputs as [ValueId, ValueId, ValueId];
     const scale = constantOf(scaleId)!.map((s, c) => s * factor(c));
     const bias = constantOf(biasId)!.map((b, c) => b * factor(c) + term(c));
     const inputs = [
       x,
-      addConstant(draft, name(scaleId), [scale.length], scale),
-      addConstant(draft, name(biasId), [bias.length], bias),
+      addConstant(draft, name(scaleId), draft.values[scaleId]!.shape, scale),
+      addConstant(draft, name(biasId), draft.values[biasId]!.shape, bias),
     ];
     return { ...producer, inputs };
   }
@@ -128,13 +142,17 @@ function mergeAffine(draft: Draft, producer: Node, { factor, term }: Affine): No
   const oldBias = constantOf(biasId);
   if (weight === undefined || (biasId !== undefined && oldBias === undefined)) return undefined;
   const { shape } = draft.values[weightId]!;
-  const channelOf = outputChannelOf(producer, shape);
   const channels = producer.op === "convTranspose" ? shape[1]! * producer.groups : shape[0]!;
-  const scaled = weight.map((w, i) => w * factor(channelOf(i)));
+  let scaled = weightId;
+  if (affine.factor !== undefined) {
+    const channelOf = outputChannelOf(producer, shape);
+    const data = weight.map((w, i) => w * factor(channelOf(i)));
+    scaled = addConstant(draft, name(weightId), shape, data);
+  }
   const bias = Float32Array.from({ length: channels }, (_, c) => (oldBias?.[c] ?? 0) * factor(c) + term(c));
   const inputs = [
     x,
-    addConstant(draft, name(weightId), shape, scaled),
+    scaled,
     addConstant(draft, biasId === undefined ? `${name(weightId)}.bias` : name(biasId), [channels], bias),
   ];
   return { ...producer, inputs };

@@ -1,16 +1,14 @@
 /** Fusion: what costs a pass over memory of its own goes into the node before it, and what does nothing goes. */
 
-import {
-  absorbCropAfter,
-  absorbPadBefore,
-  absorbTransposeAfter,
-  absorbTransposeBefore,
-  transposeAsReshape,
-} from "./absorb.js";
+import { absorbCropAfter, absorbPadBefore, absorbTransposeAfter, absorbTransposeBefore } from "./absorb.js";
 import { takesActivation, takesResidual } from "./check.js";
+import { recogniseGelu, recogniseSilu } from "./fuseActivation.js";
+import { moveScale, recogniseAttention } from "./fuseAttention.js";
+import { moveCrop, splitProjection } from "./fuseCrop.js";
+import { recogniseGroupNorm, recogniseLayerNorm } from "./fuseNorm.js";
 import type { Graph, Node, ValueId } from "./graph.js";
 import {
-  addConstant,
+  addNode,
   type Draft,
   producerOf,
   redirect,
@@ -22,24 +20,34 @@ import {
 import { sameShape } from "./shapes.js";
 
 /**
- * Drops what does nothing, joins neighbouring reshapes and transposes, takes them and zeros around images into the layers beside them, recognises SiLU and group normalisation in
- * the forms exporters write, and makes activations and residual additions epilogues of the node before them. A node
- * takes an epilogue only where nothing else reads its result.
+ * Drops what does nothing, joins neighbouring reshapes and transposes, takes them and zeros around images into the
+ * layers beside them, recognises SiLU, GELU, normalisation and attention in the forms exporters write, and makes
+ * activations and residual additions epilogues of the node before them. A node takes an epilogue only where nothing
+ * else reads its result.
  */
 export function fuse(graph: Graph): Graph {
+  return rewrite(recognise(graph), [dropNothing, joinReshapes, joinTransposes, fuseResidual, fuseActivation]);
+}
+
+/** The part of `fuse` that looks for patterns of several nodes; epilogues would hide them. */
+export function recognise(graph: Graph): Graph {
   return rewrite(graph, [
     dropNothing,
     joinReshapes,
     joinTransposes,
-    transposeAsReshape,
+    dropUnitAxes,
     absorbTransposeAfter,
     absorbTransposeBefore,
     absorbPadBefore,
     absorbCropAfter,
     recogniseSilu,
+    recogniseGelu,
+    recogniseLayerNorm,
     recogniseGroupNorm,
-    fuseResidual,
-    fuseActivation,
+    moveScale,
+    recogniseAttention,
+    moveCrop,
+    splitProjection,
   ]);
 }
 
@@ -110,66 +118,31 @@ function joinTransposes(draft: Draft, node: Node): boolean {
   return true;
 }
 
+/** Axes of length 1 move nothing: the transpose is one of the other axes. */
+function dropUnitAxes(draft: Draft, node: Node): boolean {
+  if (node.op !== "transpose") return false;
+  const x = node.inputs[0]!;
+  const { shape } = draft.values[x]!;
+  const real = shape.flatMap((n, axis) => (n > 1 ? [axis] : []));
+  if (real.length === shape.length) return false;
+  const { name, output } = node;
+  const squeezed = real.map((axis) => shape[axis]!);
+  const before = addNode(draft, { op: "reshape", name, inputs: [x] }, squeezed);
+  const permutation = node.permutation.filter((axis) => shape[axis]! > 1).map((axis) => real.indexOf(axis));
+  const moved = permutation.map((axis) => squeezed[axis]!);
+  const inputs = [addNode(draft, { op: "transpose", name, inputs: [before], permutation }, moved)];
+  replaceNode(draft, node, { op: "reshape", name, inputs, output });
+  return true;
+}
+
 function removeIfUnused(draft: Draft, node: Node) {
   if (draft.uses[node.output] === 0) removeNode(draft, node);
-}
-
-/** x · sigmoid(x) */
-function recogniseSilu(draft: Draft, node: Node): boolean {
-  if (node.op !== "mul" || node.activation !== undefined) return false;
-  for (const side of [0, 1]) {
-    const x = node.inputs[side]!;
-    const gate = soleProducerOf(draft, node.inputs[1 - side]!);
-    if (gate?.op !== "activate" || gate.activation.kind !== "sigmoid" || gate.inputs[0] !== x) continue;
-    removeNode(draft, gate);
-    const activation = { kind: "silu", alpha: 0, beta: 0 } as const;
-    replaceNode(draft, node, {
-      op: "activate",
-      name: node.name,
-      inputs: [x],
-      output: node.output,
-      activation,
-    });
-    return true;
-  }
-  return false;
-}
-
-/**
- * reshape to [groups, …], normalise every row of it, reshape back: group normalisation. The scale and shift that
- * follow are folded in by `fold`.
- */
-function recogniseGroupNorm(draft: Draft, node: Node): boolean {
-  if (node.op !== "reshape") return false;
-  const norm = soleProducerOf(draft, node.inputs[0]!);
-  if (norm?.op !== "groupNorm" || norm.activation !== undefined) return false;
-  const [grouped, scaleId, biasId] = norm.inputs as [ValueId, ValueId, ValueId];
-  const { shape: groupedShape } = draft.values[grouped]!;
-  if (norm.groups !== groupedShape[0]) return false;
-  const split = soleProducerOf(draft, grouped);
-  if (split?.op !== "reshape") return false;
-  const x = split.inputs[0]!;
-  const { shape } = draft.values[x]!;
-  if (!sameShape(shape, draft.values[node.output]!.shape)) return false;
-  const channels = shape[0];
-  if (channels === undefined || channels % norm.groups !== 0) return false;
-  const spread = (id: ValueId) => {
-    const { name, constant } = draft.values[id]!;
-    const perGroup = channels / norm.groups;
-    const data = Float32Array.from({ length: channels }, (_, c) => constant![Math.floor(c / perGroup)]!);
-    return addConstant(draft, name, [channels], data);
-  };
-  const inputs = [x, spread(scaleId), spread(biasId)];
-  removeNode(draft, split);
-  removeNode(draft, norm);
-  replaceNode(draft, node, { ...norm, inputs, output: node.output });
-  return true;
 }
 
 /** a + b where one of them comes out of a node that can add the other itself. */
 function fuseResidual(draft: Draft, node: Node): boolean {
   if (node.op !== "add") return false;
-  // The later producer takes the sum, so that the other side is finished when it runs.
+  // The later producer takes the sum: the other side is often finished when it runs.
   const sides = [0, 1].sort((p, q) => draft.producers[node.inputs[q]!]! - draft.producers[node.inputs[p]!]!);
   for (const side of sides) {
     const residual = node.inputs[1 - side]!;

@@ -1,7 +1,7 @@
 /** All passes, to a fixed point. */
 import { checkGraph } from "./check.js";
 import { fold } from "./fold.js";
-import { fuse } from "./fuse.js";
+import { fuse, recognise } from "./fuse.js";
 import type { Graph } from "./graph.js";
 import { prune } from "./rewrite.js";
 
@@ -11,12 +11,16 @@ import { prune } from "./rewrite.js";
  */
 export function optimize(graph: Graph): Graph {
   checkGraph(graph);
-  let current = prune(graph);
-  for (;;) {
-    const next = fuse(fold(current));
-    if (next === current) break;
-    current = next;
-  }
-  checkGraph(current);
+  // Patterns first: an epilogue would hide a part of one.
+  const recognised = settle(prune(graph), (current) => recognise(fold(current)));
+  const fused = settle(recognised, (current) => fuse(fold(current)));
+  checkGraph(fused);
+  return fused;
+}
+
+/** Applies the pass until it changes nothing. */
+function settle(graph: Graph, pass: (graph: Graph) => Graph): Graph {
+  let current = graph;
+  for (let next = pass(current); next !== current; next = pass(current)) current = next;
   return current;
 }

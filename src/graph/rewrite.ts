@@ -2,11 +2,12 @@
  * What the passes share: a graph opened for changes, with the producer and the number of uses of every value kept
  * up to date, and the way back to a graph without what has died.
  */
+import type { NewNode } from "./builder.js";
 import type { Graph, Node, Shape, Value, ValueId } from "./graph.js";
 
 export interface Draft {
   readonly values: Value[];
-  /** null where a node has been removed. */
+  /** null where a node has been removed; in any order, which is put right at the end. */
   readonly nodes: (Node | null)[];
   readonly input: ValueId;
   output: ValueId;
@@ -70,9 +71,22 @@ export function soleProducerOf(draft: Draft, id: ValueId): Node | undefined {
 }
 
 export function addConstant(draft: Draft, name: string, shape: Shape, constant: Float32Array): ValueId {
+  return addValue(draft, { name, shape, constant });
+}
+
+function addValue(draft: Draft, value: Value): ValueId {
   draft.uses.push(0);
   draft.producers.push(-1);
-  return draft.values.push({ name, shape, constant }) - 1;
+  return draft.values.push(value) - 1;
+}
+
+/** Adds a node with a result of its own, which has the given shape. */
+export function addNode(draft: Draft, node: NewNode, shape: Shape): ValueId {
+  const output = addValue(draft, { name: node.name, shape });
+  const complete = { ...node, output } as Node;
+  draft.producers[output] = draft.nodes.push(complete) - 1;
+  for (const id of readBy(complete)) draft.uses[id]!++;
+  return output;
 }
 
 /** Removes the node; its result has no producer any more. */
@@ -83,13 +97,30 @@ export function removeNode(draft: Draft, node: Node) {
   for (const id of readBy(node)) draft.uses[id]!--;
 }
 
-/** Puts `next` where `node` stands. Whatever `next` reads must be computed before that place. */
+/** Puts `next` where `node` stands. Nothing that `next` reads may depend on its result. */
 export function replaceNode(draft: Draft, node: Node, next: Node) {
   const index = draft.producers[node.output]!;
   removeNode(draft, node);
   draft.nodes[index] = next;
   draft.producers[next.output] = index;
   for (const id of readBy(next)) draft.uses[id]!++;
+}
+
+/** `replaceNode` for a pattern of several nodes: what only `node` needed goes with it. */
+export function replacePattern(draft: Draft, node: Node, next: Node) {
+  replaceNode(draft, node, next);
+  for (const id of readBy(node)) removeUnused(draft, id);
+}
+
+/** Removes what computes the value, and what only that needed, where nothing reads it. */
+export function removeUnused(draft: Draft, id: ValueId) {
+  const open = [id];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const producer = producerOf(draft, next);
+    if (producer === undefined || draft.uses[next]! > 0) continue;
+    removeNode(draft, producer);
+    open.push(...readBy(producer));
+  }
 }
 
 /** Everything that read `from` reads `to` instead, the graph's output included. */
@@ -110,10 +141,32 @@ function closeDraft(name: string, draft: Draft): Graph {
   return prune({
     name,
     values: draft.values,
-    nodes: draft.nodes.filter((node) => node !== null),
+    nodes: ordered(draft),
     input: draft.input,
     output: draft.output,
   });
+}
+
+/** The nodes with every input before its use; otherwise in the order in which they stand. */
+function ordered(draft: Draft): Node[] {
+  const result: Node[] = [];
+  const done = new Set<Node>();
+  for (const first of draft.nodes) {
+    const open = first === null ? [] : [first];
+    for (let node = open.at(-1); node !== undefined; node = open.at(-1)) {
+      const missing = readBy(node)
+        .map((id) => producerOf(draft, id))
+        .find((producer) => producer !== undefined && !done.has(producer));
+      if (missing !== undefined && !done.has(node)) {
+        open.push(missing);
+        continue;
+      }
+      open.pop();
+      if (!done.has(node)) result.push(node);
+      done.add(node);
+    }
+  }
+  return result;
 }
 
 /** Removes nodes and values that the output does not need. The same graph is given back if all are needed. */

@@ -8,48 +8,92 @@ import { broadcastShapes } from "../../graph/shapes.js";
 import type { OnnxNode } from "./node.js";
 import { type Constant, constant, type Dimension, isInteger } from "./operand.js";
 
-/** Results larger than this are no shape arithmetic. */
+/** Results larger than this, and larger than what they come from, are no shape arithmetic and no weights. */
 const maximumElements = 2 ** 24;
 
-type Arithmetic = "Add" | "Sub" | "Mul" | "Div";
-
-/** a ∘ b with NumPy's broadcasting; whole numbers divide towards zero. */
-export function evaluateBinary(node: OnnxNode, a: Constant, b: Constant): Constant {
-  const dims = broadcastShapes(a.dims, b.dims);
-  if (dims === undefined || elements(dims) > maximumElements) {
-    return node.fail(`cannot combine constants of shape [${a.dims.join(", ")}] and [${b.dims.join(", ")}]`);
+/** Refuses to make much out of little. */
+export function checkSize(node: OnnxNode, dims: Shape, from = 0) {
+  const size = elements(dims);
+  if (!(size <= Math.max(maximumElements, from)) || !dims.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+    node.fail(`makes a constant of shape [${dims.join(", ")}]`);
   }
-  const wholeNumbers = isInteger(a) && isInteger(b);
-  const data: Dimension[] = new Array(elements(dims));
-  const offsetsA = offsets(a.dims, dims);
-  const offsetsB = offsets(b.dims, dims);
-  for (let i = 0; i < data.length; i++) {
-    data[i] = combine(node, a.data[offsetsA[i]!]!, b.data[offsetsB[i]!]!, wholeNumbers);
-  }
-  return pack(node, wholeNumbers ? "int" : "float", dims, data);
 }
 
-function combine(node: OnnxNode, p: Dimension, q: Dimension, wholeNumbers: boolean): Dimension {
-  const op = node.op as Arithmetic;
-  if (p === "batch" || q === "batch") {
-    if (op === "Div" && p === q) return 1;
-    if (op === "Sub" && p === q) return 0;
-    const neutral = op === "Mul" || op === "Div" ? 1 : 0;
-    if (q === neutral) return p;
-    if (p === neutral && (op === "Mul" || op === "Add")) return q;
-    return node.mixesRows("computes with the batch size");
+/** What a two-sided function does with numbers, and with the batch where that has an answer. */
+interface TwoSided {
+  readonly numbers: (p: number, q: number) => number;
+  readonly batch?: (p: Dimension, q: Dimension) => Dimension | undefined;
+  /** The result is a truth value. */
+  readonly bool?: boolean;
+}
+
+/** The batch holds at least one row; of its size nothing else is known. */
+const isBelowBatch = (n: Dimension) => n !== "batch" && n < 1;
+
+const twoSided: Readonly<Record<string, TwoSided>> = {
+  Add: { numbers: (p, q) => p + q, batch: (p, q) => (q === 0 ? p : p === 0 ? q : undefined) },
+  Sub: { numbers: (p, q) => p - q, batch: (p, q) => (p === q ? 0 : q === 0 ? p : undefined) },
+  Mul: { numbers: (p, q) => p * q, batch: (p, q) => (q === 1 ? p : p === 1 ? q : undefined) },
+  Div: { numbers: (p, q) => p / q, batch: (p, q) => (p === q ? 1 : q === 1 ? p : undefined) },
+  Pow: { numbers: (p, q) => p ** q, batch: (p, q) => (q === 1 ? p : undefined) },
+  Mod: { numbers: (p, q) => p - q * Math.floor(p / q) },
+  Max: {
+    numbers: (p, q) => Math.max(p, q),
+    batch: (p, q) => (p === q || q === 1 || isBelowBatch(q) ? p : p === 1 || isBelowBatch(p) ? q : undefined),
+  },
+  Min: {
+    numbers: (p, q) => Math.min(p, q),
+    batch: (p, q) => (p === q || isBelowBatch(p) ? p : isBelowBatch(q) ? q : undefined),
+  },
+  Equal: {
+    numbers: (p, q) => (p === q ? 1 : 0),
+    batch: (p, q) => (p === q ? 1 : isBelowBatch(p) || isBelowBatch(q) ? 0 : undefined),
+    bool: true,
+  },
+  Greater: {
+    numbers: (p, q) => (p > q ? 1 : 0),
+    batch: (p, q) => (p === q || isBelowBatch(p) ? 0 : isBelowBatch(q) ? 1 : undefined),
+    bool: true,
+  },
+  GreaterOrEqual: {
+    numbers: (p, q) => (p >= q ? 1 : 0),
+    batch: (p, q) => (p === q || q === 1 || isBelowBatch(q) ? 1 : isBelowBatch(p) ? 0 : undefined),
+    bool: true,
+  },
+  Less: {
+    numbers: (p, q) => (p < q ? 1 : 0),
+    batch: (p, q) => (p === q || isBelowBatch(q) ? 0 : isBelowBatch(p) ? 1 : undefined),
+    bool: true,
+  },
+  LessOrEqual: {
+    numbers: (p, q) => (p <= q ? 1 : 0),
+    batch: (p, q) => (p === q || p === 1 || isBelowBatch(p) ? 1 : isBelowBatch(q) ? 0 : undefined),
+    bool: true,
+  },
+  And: { numbers: (p, q) => (p !== 0 && q !== 0 ? 1 : 0), bool: true },
+  Or: { numbers: (p, q) => (p !== 0 || q !== 0 ? 1 : 0), bool: true },
+  Xor: { numbers: (p, q) => ((p !== 0) !== (q !== 0) ? 1 : 0), bool: true },
+};
+
+/** a ∘ b, ∘ the node's operator or the one that is named, with NumPy's broadcasting; whole numbers divide towards zero. */
+export function evaluateBinary(node: OnnxNode, a: Constant, b: Constant, op = node.op): Constant {
+  const { numbers, batch, bool } = twoSided[op] ?? node.unsupported("on constants");
+  const dims = broadcastShapes(a.dims, b.dims);
+  if (dims === undefined) {
+    return node.fail(`cannot combine constants of shape [${a.dims.join(", ")}] and [${b.dims.join(", ")}]`);
   }
-  switch (op) {
-    case "Add":
-      return p + q;
-    case "Sub":
-      return p - q;
-    case "Mul":
-      return p * q;
-    case "Div":
-      if (!wholeNumbers) return p / q;
-      return q === 0 ? node.fail("divides a whole number by zero") : Math.trunc(p / q);
-  }
+  checkSize(node, dims, a.data.length + b.data.length);
+  const wholeNumbers = isInteger(a) && isInteger(b);
+  const combine = (p: Dimension, q: Dimension): Dimension => {
+    if (p === "batch" || q === "batch")
+      return batch?.(p, q) ?? node.mixesRows("computes with the batch size");
+    if (op !== "Div" || !wholeNumbers) return numbers(p, q);
+    return q === 0 ? node.fail("divides a whole number by zero") : Math.trunc(p / q);
+  };
+  const offsetsA = offsets(a.dims, dims);
+  const offsetsB = offsets(b.dims, dims);
+  const type = bool ? "bool" : wholeNumbers ? "int" : "float";
+  return filled(node, type, dims, (i) => combine(a.data[offsetsA[i]!]!, b.data[offsetsB[i]!]!));
 }
 
 /** Element-wise; the batch passes unchanged where `keepsBatch`. */
@@ -59,11 +103,61 @@ export function evaluateUnary(
   f: (x: number) => number,
   options: { type?: Constant["type"]; keepsBatch?: boolean } = {},
 ): Constant {
-  const data = Array.from(a.data, (item): Dimension => {
+  return filled(node, options.type ?? a.type, a.dims, (i) => {
+    const item = a.data[i]!;
     if (item !== "batch") return f(item);
     return options.keepsBatch ? item : node.mixesRows("computes with the batch size");
   });
-  return pack(node, options.type ?? a.type, a.dims, data);
+}
+
+/** a where the condition holds, else b. */
+export function evaluateWhere(node: OnnxNode, condition: Constant, a: Constant, b: Constant): Constant {
+  const values = broadcastShapes(a.dims, b.dims);
+  const dims = values && broadcastShapes(condition.dims, values);
+  if (dims === undefined) return node.fail("has a condition and values whose shapes do not broadcast");
+  checkSize(node, dims, a.data.length + b.data.length);
+  const [from, whether] = [[a, b].map((c) => offsets(c.dims, dims)), offsets(condition.dims, dims)];
+  const type = isInteger(a) && isInteger(b) ? a.type : "float";
+  return filled(node, type, dims, (i) => {
+    const holds = condition.data[whether[i]!]!;
+    if (holds === "batch") return node.mixesRows("decides by the batch size");
+    return holds !== 0 ? a.data[from[0]![i]!]! : b.data[from[1]![i]!]!;
+  });
+}
+
+/** The constant repeated to `dims`, which its shape broadcasts to. */
+export function evaluateExpand(node: OnnxNode, a: Constant, dims: Shape): Constant {
+  checkSize(node, dims, a.data.length);
+  const from = offsets(a.dims, dims);
+  return filled(node, a.type, dims, (i) => a.data[from[i]!]!);
+}
+
+/** `combine` over `axes`, from `start`; the axes stay, with length 1, where `keep`. */
+export function evaluateReduce(
+  node: OnnxNode,
+  a: Constant,
+  options: {
+    axes: readonly number[];
+    keep: boolean;
+    start: number;
+    combine: (sum: number, x: number) => number;
+  },
+): Constant {
+  const { axes, keep, start, combine } = options;
+  const kept = a.dims.map((n, axis) => (axes.includes(axis) ? 1 : n));
+  const into = offsets(kept, a.dims);
+  const result = new Array<number>(elements(kept)).fill(start);
+  for (let i = 0; i < a.data.length; i++) {
+    const item = a.data[i]!;
+    if (item === "batch") return node.mixesRows("computes with the batch size");
+    result[into[i]!] = combine(result[into[i]!]!, item);
+  }
+  return filled(
+    node,
+    a.type,
+    keep ? kept : kept.filter((_, axis) => !axes.includes(axis)),
+    (i) => result[i]!,
+  );
 }
 
 export function evaluateReshape(node: OnnxNode, a: Constant, target: readonly number[]): Constant {
@@ -109,21 +203,23 @@ export function evaluateSlice(
 
 export function evaluateGather(node: OnnxNode, a: Constant, indices: Constant, axis: number): Constant {
   const size = a.dims[axis]!;
-  const outer = elements(a.dims.slice(0, axis));
   const inner = elements(a.dims.slice(axis + 1));
-  const data: Dimension[] = [];
-  if (outer * indices.data.length * inner > maximumElements) return node.fail("gathers too many elements");
-  for (let o = 0; o < outer; o++) {
-    for (const item of indices.data) {
-      const index =
-        item === "batch" ? node.mixesRows("gathers at the batch size") : item < 0 ? item + size : item;
-      if (!Number.isInteger(index) || index < 0 || index >= size) {
-        return node.fail(`gathers element ${item} of an axis of ${size}`);
-      }
-      for (let i = 0; i < inner; i++) data.push(a.data[(o * size + index) * inner + i]!);
-    }
-  }
-  return pack(node, a.type, [...a.dims.slice(0, axis), ...indices.dims, ...a.dims.slice(axis + 1)], data);
+  const dims = [...a.dims.slice(0, axis), ...indices.dims, ...a.dims.slice(axis + 1)];
+  checkSize(node, dims, a.data.length);
+  const places = Array.from(indices.data, (item: Dimension) => indexIn(node, item, size));
+  const count = places.length;
+  return filled(node, a.type, dims, (i) => {
+    const o = Math.floor(i / (count * inner));
+    return a.data[(o * size + places[Math.floor(i / inner) % count]!) * inner + (i % inner)]!;
+  });
+}
+
+/** A place in an axis of `size` elements; negative ones count from the end. */
+export function indexIn(node: OnnxNode, item: Dimension, size: number): number {
+  if (item === "batch") return node.mixesRows("gathers at the batch size");
+  const index = item < 0 ? item + size : item;
+  if (Number.isInteger(index) && index >= 0 && index < size) return index;
+  return node.fail(`gathers element ${item} of an axis of ${size}`);
 }
 
 export function evaluateConcat(node: OnnxNode, parts: readonly Constant[], axis: number): Constant {
@@ -145,7 +241,7 @@ export function evaluateConcat(node: OnnxNode, parts: readonly Constant[], axis:
   }
   const dims = first.dims.map((n, i) => (i === axis ? parts.reduce((sum, p) => sum + p.dims[axis]!, 0) : n));
   const type = parts.every(isInteger) ? first.type : "float";
-  return pack(node, type, dims, data);
+  return filled(node, type, dims, (i) => data[i]!);
 }
 
 function gatherOffsets(
@@ -156,20 +252,47 @@ function gatherOffsets(
   first: number,
 ): Constant {
   const source = offsetsByStrides(dims, strides, first);
-  const data = Array.from(source, (offset) => a.data[offset]!);
-  return pack(node, a.type, dims, data);
+  return filled(node, a.type, dims, (i) => a.data[source[i]!]!);
 }
 
-function pack(node: OnnxNode, type: Constant["type"], dims: Shape, data: readonly Dimension[]): Constant {
-  const asFloats = type === "float" && data.every((item) => item !== "batch");
-  return constant(node.name, type, dims, asFloats ? Float32Array.from(data as number[]) : data);
+/** A constant of `dims`, element by element; floats without a batch among them are kept as float32. */
+export function filled(
+  node: OnnxNode,
+  type: Constant["type"],
+  dims: Shape,
+  at: (i: number) => Dimension,
+): Constant {
+  const size = elements(dims);
+  if (type === "float") {
+    const data = new Float32Array(size);
+    let i = 0;
+    for (; i < size; i++) {
+      const item = at(i);
+      if (item === "batch") break;
+      data[i] = item;
+    }
+    if (i === size) return constant(node.name, type, dims, data);
+  }
+  return constant(
+    node.name,
+    type,
+    dims,
+    Array.from({ length: size }, (_, i) => at(i)),
+  );
 }
 
-function stridesOf(dims: Shape): number[] {
-  return dims.map((_, axis) => elements(dims.slice(axis + 1)));
+export function stridesOf(dims: Shape): number[] {
+  const strides = new Array<number>(dims.length);
+  let stride = 1;
+  for (let axis = dims.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= dims[axis]!;
+  }
+  return strides;
 }
 
-function offsets(from: Shape, to: Shape): Int32Array {
+/** For every element of `to`, the offset of the element of `from` that broadcasting puts there. */
+export function offsets(from: Shape, to: Shape): Int32Array {
   const own = stridesOf(from);
   const strides = to.map((_, axis) => {
     const at = axis - (to.length - from.length);
@@ -180,13 +303,17 @@ function offsets(from: Shape, to: Shape): Int32Array {
 
 function offsetsByStrides(dims: Shape, strides: readonly number[], first: number): Int32Array {
   const result = new Int32Array(elements(dims));
-  const own = stridesOf(dims);
+  const index = dims.map(() => 0);
+  let offset = first;
   for (let i = 0; i < result.length; i++) {
-    let offset = first;
-    for (let axis = 0; axis < dims.length; axis++) {
-      offset += (Math.floor(i / own[axis]!) % dims[axis]!) * strides[axis]!;
-    }
     result[i] = offset;
+    for (let axis = dims.length - 1; axis >= 0; axis--) {
+      offset += strides[axis]!;
+      index[axis] = index[axis]! + 1;
+      if (index[axis]! < dims[axis]!) break;
+      offset -= dims[axis]! * strides[axis]!;
+      index[axis] = 0;
+    }
   }
   return result;
 }

@@ -18,7 +18,7 @@ import { type ExternalReader, isFloatType, readTensor } from "./tensorData.js";
 
 /** Versions of the standard operator set whose meanings are known. */
 const oldestOpset = 7;
-const newestOpset = 23;
+const newestOpset = 24;
 
 export interface OnnxImportOptions {
   /** Shape of one row of the input, without the batch, for the axes that the model leaves open. */
@@ -57,7 +57,7 @@ export function importOnnx(bytes: Uint8Array, file: string, options: OnnxImportO
   const builder = graphBuilder(file);
   const operands = new Map<string, Operand>();
   const inputId = builder.input(input.name ?? "input", shape);
-  operands.set(input.name ?? "", { kind: "row", id: inputId });
+  operands.set(input.name ?? "", { kind: "row", id: inputId, batch: 0 });
 
   const context: ImportContext = { file, opset, builder, batchSize, readExternal: options.readExternal };
   const initializer = (name: string): Operand | undefined => {
@@ -93,6 +93,14 @@ export function importOnnx(bytes: Uint8Array, file: string, options: OnnxImportO
   if (result === undefined) throw new InputError(`${file}: nothing computes its output "${output}"`);
   if (result.kind === "constant") {
     throw new InputError(`${file}: its output "${output}" does not depend on its input`);
+  }
+  if (result.kind === "picked") {
+    throw new InputError(
+      `${file}: its output "${output}" is a list of the largest elements, expected a tensor`,
+    );
+  }
+  if (result.batch !== 0) {
+    throw new InputError(`${file}: its output "${output}" has its batch on axis ${result.batch}, expected 0`);
   }
   // A graph's output always comes out of a node, even where the model only hands its input on.
   const outputId =

@@ -31,10 +31,14 @@ export interface OnnxNode {
   readonly outputs: readonly string[];
 
   /** An input that may be missing. */
-  optional(index: number): Operand | undefined;
-  input(index: number): Operand;
-  /** An input that must be computed per row, with its row shape. */
+  optional(index: number): Constant | Row | undefined;
+  input(index: number): Constant | Row;
+  /** An input whatever it is, for the operators that know about picked elements. */
+  any(index: number): Operand;
+  /** An input that must be computed per row, with its row shape; the batch is its first axis. */
   row(index: number): { id: ValueId; shape: Shape };
+  /** An input that must be computed per row, with its row shape and the place of the batch. */
+  placed(index: number): { id: ValueId; shape: Shape; batch: number };
   /** An input that must be a constant of floats without the batch in it; undefined where it is missing. */
   weights(index: number, what: string): { dims: readonly number[]; data: Float32Array } | undefined;
   /** An input that must be a constant list of whole numbers; undefined where it is missing. */
@@ -49,12 +53,14 @@ export interface OnnxNode {
   tensor(attribute: string): Constant | undefined;
 
   /** The value as an operand. */
-  result(id: ValueId): Row;
+  result(id: ValueId, batch?: number): Row;
+  /** A constant of the row's shape as an operand that every row brings. */
+  repeated(value: Constant, batch: number): Row;
   /** A graph constant. */
   constant(suffix: string, shape: Shape, data: Float32Array): ValueId;
   reshape(id: ValueId, shape: Shape): ValueId;
   /** ONNX axis (batch included, negative from the end) of a row tensor → axis of the row shape. */
-  rowAxis(axis: number, rowRank: number): number;
+  rowAxis(axis: number, rowRank: number, batch?: number): number;
 
   /** The model is wrong. */
   fail(message: string): never;
@@ -97,8 +103,11 @@ export function onnxNode(
     }
     return found;
   };
+  // The ends of int64 stand for "as far as it goes".
   const whole = (value: number, what: string) =>
-    Number.isSafeInteger(value) ? value : fail(`has ${what} ${value}, expected a whole number`);
+    Number.isInteger(value) && Math.abs(value) <= 2 ** 63
+      ? Math.min(Math.max(value, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER)
+      : fail(`has ${what} ${value}, expected a whole number`);
 
   const node: OnnxNode = {
     op,
@@ -109,15 +118,25 @@ export function onnxNode(
     arity: inputs.length,
     outputs: proto.output,
 
-    optional: (index) => inputs[index],
-    input: (index) => inputs[index] ?? fail(`has no input ${index}`),
+    optional: (index) => (inputs[index] === undefined ? undefined : node.input(index)),
+    input(index) {
+      const operand = node.any(index);
+      if (operand.kind !== "picked") return operand;
+      return unsupported("takes the largest elements or their places, which can only be scattered back");
+    },
+    any: (index) => inputs[index] ?? fail(`has no input ${index}`),
     row(index) {
+      const { id, shape, batch } = node.placed(index);
+      if (batch !== 0) return unsupported(`takes a tensor whose batch is axis ${batch}`);
+      return { id, shape };
+    },
+    placed(index) {
       const operand = node.input(index);
       if (operand.kind === "constant") return unsupported(`has a constant as its input ${index}`);
-      return { id: operand.id, shape: builder.shapeOf(operand.id) };
+      return { id: operand.id, shape: builder.shapeOf(operand.id), batch: operand.batch };
     },
     weights(index, what) {
-      const operand = inputs[index];
+      const operand = node.optional(index);
       if (operand === undefined) return undefined;
       if (operand.kind === "row") return unsupported(`has a ${what} that is computed from the input`);
       if (operand.data.length === 0) return fail(`has an empty ${what}`);
@@ -126,7 +145,7 @@ export function onnxNode(
       return { dims: operand.dims, data: data instanceof Float32Array ? data : Float32Array.from(data) };
     },
     wholes(index, what) {
-      const operand = inputs[index];
+      const operand = node.optional(index);
       if (operand === undefined) return undefined;
       if (operand.kind === "row") return unsupported(`has ${what} that are computed from the input`);
       const data = numbersOf(operand);
@@ -155,7 +174,13 @@ export function onnxNode(
       return tensor && readTensor(tensor, tensor.name || name, file, context.readExternal);
     },
 
-    result: (id) => ({ kind: "row", id }),
+    result: (id, batch = 0) => ({ kind: "row", id, batch }),
+    repeated(value, batch) {
+      const data = numbersOf(value);
+      if (data === undefined) return mixesRows("spreads the batch size over the batch");
+      const id = builder.constant(value.name, value.dims, Float32Array.from(data));
+      return { kind: "row", id, batch, same: value };
+    },
     constant: (suffix, shape, data) => builder.constant(`${name}.${suffix}`, shape, data),
     reshape(id, shape) {
       const from = builder.shapeOf(id);
@@ -164,13 +189,14 @@ export function onnxNode(
       }
       return builder.node({ op: "reshape", name, inputs: [id] }, shape);
     },
-    rowAxis(axis, rowRank) {
+    rowAxis(axis, rowRank, batch = 0) {
       const full = rowRank + 1;
       if (!Number.isSafeInteger(axis) || axis < -full || axis >= full) {
         return fail(`has axis ${axis}, expected one of a tensor of ${full} axes`);
       }
       const positive = axis < 0 ? axis + full : axis;
-      return positive === 0 ? mixesRows("works along the batch axis") : positive - 1;
+      if (positive === batch) return mixesRows("works along the batch axis");
+      return positive < batch ? positive : positive - 1;
     },
     fail,
     mixesRows,

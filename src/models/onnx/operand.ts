@@ -1,5 +1,5 @@
 /** What an ONNX value is while a model is imported. */
-import { elements, type ValueId } from "../../graph/graph.js";
+import type { Activation, ValueId } from "../../graph/graph.js";
 
 /** A number, or the length of the batch axis, which no number stands for. */
 export type Dimension = number | "batch";
@@ -16,13 +16,32 @@ export interface Constant {
   readonly data: Float32Array | readonly Dimension[];
 }
 
-/** A tensor computed per row; its ONNX shape is the batch followed by the row's shape. */
+/** A tensor computed per row; its ONNX shape is the row's shape with the batch put in as axis `batch`. */
 export interface Row {
   readonly kind: "row";
   readonly id: ValueId;
+  /** 0, but for a while where exporters move the batch aside to split what lies side by side. */
+  readonly batch: number;
+  /** What every row holds where that is known: a constant spread over the batch. Its shape is the row's. */
+  readonly same?: Constant;
 }
 
-export type Operand = Constant | Row;
+/**
+ * The k largest elements along an axis of a row, or their places. Both exist only until they are scattered back to
+ * where they came from: the graph marks the k largest and never sorts.
+ */
+export interface Picked {
+  readonly kind: "picked";
+  readonly what: "values" | "indices";
+  readonly source: Row;
+  /** Axis of the row's shape. */
+  readonly axis: number;
+  readonly k: number;
+  /** Functions applied to the values since. */
+  readonly activations: readonly Activation[];
+}
+
+export type Operand = Constant | Row | Picked;
 
 export function constant(
   name: string,
@@ -43,6 +62,7 @@ export function numbersOf({ data }: Constant): readonly number[] | Float32Array 
   return data.every((item) => item !== "batch") ? (data as readonly number[]) : undefined;
 }
 
-export function sizeOf(c: Constant): number {
-  return elements(c.dims);
+/** The shape of a row's tensor with the batch in its place. */
+export function fullShape(shape: readonly number[], batch: number): Dimension[] {
+  return [...shape.slice(0, batch), "batch", ...shape.slice(batch)];
 }

@@ -598,7 +598,6 @@ describe("layout", () => {
     ["Reshape to another batch", { op: "Reshape", batch: 2, shape: [4], more: [ints(4, 2)] }],
     ["Flatten of everything", { op: "Flatten", shape: [2], attributes: { axis: { i: 0 } } }],
     ["Flatten inside a row", { op: "Flatten", shape: [2, 2], attributes: { axis: { i: 2 } } }],
-    ["Transpose of the batch", { op: "Transpose", shape: [2] }],
     ["ReduceMean over the batch", { op: "ReduceMean", shape: [2], attributes: { axes: { ints: [0] } } }],
     ["ReduceMean over everything", { op: "ReduceMean", shape: [2] }],
     [
@@ -608,7 +607,6 @@ describe("layout", () => {
     ["Pad of the batch", { op: "Pad", shape: [2], more: [ints(1, 0, 0, 0)] }],
     ["Slice of the batch", { op: "Slice", shape: [2], more: [ints(0), ints(1), ints(0)] }],
     ["Squeeze of the batch", { op: "Squeeze", batch: 1, shape: [2], more: [ints(0)] }],
-    ["Unsqueeze before the batch", { op: "Unsqueeze", shape: [2], more: [ints(0)] }],
     ["Gather of a row", { op: "Gather", shape: [2], more: [scalarInt(0)] }],
     [
       "BatchNormalization of opset 15 in training",
@@ -623,6 +621,12 @@ describe("layout", () => {
     const error = refuse(test);
     expect(error).not.toBeInstanceOf(UnsupportedOperatorError);
     expect(error.message).toMatch(/rows of a batch would depend on one another/);
+  });
+  it.each<[string, Case]>([
+    ["Transpose", { op: "Transpose", shape: [2] }],
+    ["Unsqueeze", { op: "Unsqueeze", shape: [2], more: [ints(0)] }],
+  ])("refuses an output whose batch was moved: %s", (_what, test) => {
+    expect(refuse(test).message).toMatch(/its output "y" has its batch on axis 1, expected 0/);
   });
 });
 

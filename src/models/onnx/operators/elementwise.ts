@@ -1,49 +1,29 @@
 /** Arithmetic and activations. */
 import { activationFunction } from "../../../graph/activation.js";
-import type { Activation, ActivationKind, Shape, ValueId } from "../../../graph/graph.js";
+import type { Activation, ActivationKind, ValueId } from "../../../graph/graph.js";
 import { evaluateBinary, evaluateUnary } from "../constants.js";
 import type { OnnxNode, Operator } from "../node.js";
-import { numbersOf, type Operand } from "../operand.js";
+import type { Constant, Operand, Row } from "../operand.js";
+import { frameOf, rowValue } from "./broadcast.js";
 
 /** ONNX's defaults for Clip: the range of float32. */
 const largest = 3.4028234663852886e38;
 
-/**
- * The operand as a graph value that broadcasts against row tensors of `rowRank` axes. A constant may have a leading
- * batch axis of length 1, which is dropped; one that is longer there differs from row to row.
- */
-export function rowValue(node: OnnxNode, operand: Operand, rowRank: number): ValueId {
-  const { builder } = node;
-  if (operand.kind === "row") {
-    const { length } = builder.shapeOf(operand.id);
-    if (length === rowRank) return operand.id;
-    return node.mixesRows(`combines tensors of ${length + 1} and ${rowRank + 1} axes`);
-  }
-  const data = numbersOf(operand);
-  if (data === undefined) return node.mixesRows("computes with the batch size");
-  let shape: Shape = operand.dims;
-  if (shape.length > rowRank) {
-    const leading = shape.slice(0, shape.length - rowRank);
-    if (leading.length > 1 || leading[0] !== 1) {
-      return node.mixesRows(`combines its rows with a constant of shape [${shape.join(", ")}]`);
-    }
-    shape = shape.slice(1);
-  }
-  return builder.constant(operand.name, shape, data instanceof Float32Array ? data : Float32Array.from(data));
-}
+type BinaryOp = "add" | "sub" | "mul" | "div" | "greater";
 
-function binary(op: "add" | "sub" | "mul" | "div"): Operator {
+function binary(op: BinaryOp): Operator {
   return (node) => {
     const [a, b] = [node.input(0), node.input(1)];
     if (a.kind === "constant" && b.kind === "constant") return evaluateBinary(node, a, b);
-    return node.result(combine(node, op, a, b));
+    return combine(node, op, a, b);
   };
 }
 
-function combine(node: OnnxNode, op: "add" | "sub" | "mul" | "div", a: Operand, b: Operand): ValueId {
-  const rank = Math.max(...[a, b].map((o) => (o.kind === "row" ? node.builder.shapeOf(o.id).length : 0)));
-  const inputs = [rowValue(node, a, rank), rowValue(node, b, rank)];
-  return node.builder.node({ op, name: node.name, inputs });
+/** a ∘ b, at least one of them a row. */
+export function combine(node: OnnxNode, op: BinaryOp, a: Constant | Row, b: Constant | Row): Row {
+  const frame = frameOf(node, [a, b]);
+  const inputs = [rowValue(node, a, frame), rowValue(node, b, frame)];
+  return node.result(node.builder.node({ op, name: node.name, inputs }), frame.batch);
 }
 
 /** Add of any number of tensors. */
@@ -51,8 +31,9 @@ const sum: Operator = (node) => {
   let total = node.input(0);
   for (let i = 1; i < node.arity; i++) {
     const next = node.input(i);
-    if (total.kind === "constant" && next.kind === "constant") return node.unsupported("adds constants only");
-    total = node.result(combine(node, "add", total, next));
+    if (total.kind === "constant" && next.kind === "constant")
+      total = evaluateBinary(node, total, next, "Add");
+    else total = combine(node, "add", total, next);
   }
   return total;
 };
@@ -62,9 +43,31 @@ function activation(kind: ActivationKind, parameters?: (node: OnnxNode) => Parti
 }
 
 function activate(node: OnnxNode, f: Activation): Operand {
-  const x = node.input(0);
+  const x = node.any(0);
   if (x.kind === "constant") return evaluateUnary(node, x, activationFunction(f));
-  return node.result(node.builder.node({ op: "activate", name: node.name, inputs: [x.id], activation: f }));
+  if (x.kind === "picked") {
+    if (x.what === "indices") return node.unsupported("computes with the places of the largest elements");
+    return { ...x, activations: [...x.activations, f] };
+  }
+  return node.result(activated(node, x.id, f), x.batch);
+}
+
+/** f(x) */
+export function activated(node: OnnxNode, x: ValueId, f: Activation): ValueId {
+  return node.builder.node({ op: "activate", name: node.name, inputs: [x], activation: f });
+}
+
+/** x ∘ c for one number c. */
+export function withNumber(node: OnnxNode, op: BinaryOp, x: ValueId, c: number): ValueId {
+  const number = node.constant("number", [], Float32Array.of(c));
+  return node.builder.node({ op, name: node.name, inputs: [x, number] });
+}
+
+/** A constant that is one number, whatever its shape; undefined where it is not. */
+function numberOf(operand: Operand): number | undefined {
+  if (operand.kind !== "constant" || operand.data.length !== 1) return undefined;
+  const [value] = operand.data;
+  return value === "batch" ? undefined : value;
 }
 
 /** Bounds are attributes before opset 11 and inputs from then on. */
@@ -79,6 +82,23 @@ const clip: Operator = (node) => {
   };
   return activate(node, { kind: "clip", alpha: bound(1, "min", -largest), beta: bound(2, "max", largest) });
 };
+
+/** The larger or smaller of a row and one number. */
+function bounded(side: "alpha" | "beta"): Operator {
+  return (node) => {
+    const [a, b] = [node.input(0), node.input(1)];
+    if (node.arity !== 2)
+      return node.unsupported(`of ${node.arity} tensors is outside the native operator set`);
+    if (a.kind === "constant" && b.kind === "constant") return evaluateBinary(node, a, b);
+    const number = numberOf(a) ?? numberOf(b);
+    const x = a.kind === "row" ? a : b;
+    if (number === undefined || x.kind !== "row") {
+      return node.unsupported("of anything but a tensor and one number is outside the native operator set");
+    }
+    const f: Activation = { kind: "clip", alpha: -Infinity, beta: Infinity, [side]: number };
+    return node.result(activated(node, x.id, f), x.batch);
+  };
+}
 
 const gelu: Operator = (node) => {
   const approximate = node.string("approximate", "none");
@@ -98,11 +118,54 @@ const prelu: Operator = (node) => {
   return activate(node, { kind: "leakyRelu", alpha, beta: 0 });
 };
 
-const negate: Operator = (node) => {
-  const x = node.input(0);
-  if (x.kind === "constant") return evaluateUnary(node, x, (value) => -value);
-  const minusOne = node.constant("minusOne", [], Float32Array.of(-1));
-  return node.result(node.builder.node({ op: "mul", name: node.name, inputs: [x.id, minusOne] }));
+/** A function on constants; on rows what `build` makes of it. */
+function composed(
+  f: (node: OnnxNode, x: number) => number,
+  build: (node: OnnxNode, x: ValueId) => ValueId,
+): Operator {
+  return (node) => {
+    const x = node.input(0);
+    if (x.kind === "constant") return evaluateUnary(node, x, (value) => f(node, value));
+    return node.result(build(node, x.id), x.batch);
+  };
+}
+
+const sigmoid = activationFunction({ kind: "sigmoid", alpha: 0, beta: 0 });
+const softplus = activationFunction({ kind: "softplus", alpha: 0, beta: 0 });
+
+function times(node: OnnxNode, x: ValueId, y: ValueId): ValueId {
+  return node.builder.node({ op: "mul", name: node.name, inputs: [x, y] });
+}
+
+/** x · clip(αx + β, 0, 1) without the factor x. */
+function hardSigmoid(node: OnnxNode, x: ValueId, alpha: number, beta: number): ValueId {
+  const line = withNumber(node, "add", withNumber(node, "mul", x, alpha), beta);
+  return activated(node, line, { kind: "clip", alpha: 0, beta: 1 });
+}
+
+const hardSigmoidOf = (node: OnnxNode) => [node.float("alpha", 0.2), node.float("beta", 0.5)] as const;
+const clipUnit = (x: number) => Math.min(1, Math.max(0, x));
+
+/** x·sigmoid(αx) */
+const swish = composed(
+  (node, x) => x * sigmoid(node.float("alpha", 1) * x),
+  (node, x) => {
+    const alpha = node.float("alpha", 1);
+    const inner = alpha === 1 ? x : withNumber(node, "mul", x, alpha);
+    return times(node, x, activated(node, inner, { kind: "sigmoid", alpha: 0, beta: 0 }));
+  },
+);
+
+/** A row to the power of one number. */
+const pow: Operator = (node) => {
+  const [x, exponent] = [node.input(0), node.input(1)];
+  if (x.kind === "constant" && exponent.kind === "constant") return evaluateBinary(node, x, exponent);
+  const alpha = numberOf(exponent);
+  if (alpha === undefined || x.kind === "constant") {
+    return node.unsupported("to anything but one number is outside the native operator set");
+  }
+  if (alpha === 1) return x;
+  return node.result(activated(node, x.id, { kind: "pow", alpha, beta: 0 }), x.batch);
 };
 
 /** Functions that are only known on constants, where exporters use them to compute shapes and scales. */
@@ -118,8 +181,15 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
   Sub: binary("sub"),
   Mul: binary("mul"),
   Div: binary("div"),
+  Greater: binary("greater"),
   Sum: sum,
-  Neg: negate,
+  Max: bounded("alpha"),
+  Min: bounded("beta"),
+  Pow: pow,
+  Neg: composed(
+    (_, x) => -x,
+    (node, x) => withNumber(node, "mul", x, -1),
+  ),
   Relu: activation("relu"),
   LeakyRelu: activation("leakyRelu", (node) => ({ alpha: node.float("alpha", 0.01) })),
   PRelu: prelu,
@@ -133,7 +203,36 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
   Softplus: activation("softplus"),
   Gelu: gelu,
   Clip: clip,
+  Erf: activation("erf"),
+  Exp: activation("exp"),
+  Log: activation("log"),
+  Sqrt: activation("sqrt"),
+  Reciprocal: activation("reciprocal"),
+  Abs: activation("abs"),
+  Swish: swish,
+  HardSigmoid: composed(
+    (node, x) => clipUnit(hardSigmoidOf(node)[0] * x + hardSigmoidOf(node)[1]),
+    (node, x) => hardSigmoid(node, x, ...hardSigmoidOf(node)),
+  ),
+  HardSwish: composed(
+    (_, x) => x * clipUnit(x / 6 + 0.5),
+    (node, x) => times(node, x, hardSigmoid(node, x, 1 / 6, 0.5)),
+  ),
+  Mish: composed(
+    (_, x) => x * Math.tanh(softplus(x)),
+    (node, x) => {
+      const inner = activated(node, x, { kind: "softplus", alpha: 0, beta: 0 });
+      return times(node, x, activated(node, inner, { kind: "tanh", alpha: 0, beta: 0 }));
+    },
+  ),
+  ThresholdedRelu: composed(
+    (node, x) => (x > node.float("alpha", 1) ? x : 0),
+    (node, x) => times(node, x, withNumber(node, "greater", x, node.float("alpha", 1))),
+  ),
   Floor: onConstants(Math.floor, true),
   Ceil: onConstants(Math.ceil, true),
-  Sqrt: onConstants(Math.sqrt),
+  Round: onConstants((x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)), true),
+  Sign: onConstants(Math.sign),
+  Cos: onConstants(Math.cos),
+  Sin: onConstants(Math.sin),
 };

@@ -1,54 +1,76 @@
-/** Operators that move, cut or join elements. Whatever they do, the batch stays the first axis. */
+/** Operators that rearrange elements. The batch may move aside for a while, but rows stay apart. */
 import { elements, formatShape, type Shape, type ValueId } from "../../../graph/graph.js";
-import { sameShape } from "../../../graph/shapes.js";
-import {
-  evaluateConcat,
-  evaluateGather,
-  evaluateReshape,
-  evaluateSlice,
-  evaluateTranspose,
-} from "../constants.js";
+import { checkSize, evaluateExpand, evaluateReshape, evaluateTranspose } from "../constants.js";
 import type { OnnxNode, Operator } from "../node.js";
-import { type Constant, constant, type Dimension, numbersOf, type Operand } from "../operand.js";
+import { type Constant, constant, type Dimension, fullShape, type Operand, type Row } from "../operand.js";
+import { spread } from "./broadcast.js";
+
+/** Lengths of all axes, the batch among them. */
+export function dimensionsOf(node: OnnxNode, x: Constant | Row): readonly Dimension[] {
+  return x.kind === "constant" ? x.dims : fullShape(node.builder.shapeOf(x.id), x.batch);
+}
+
+/** Lengths of axes from an input; the batch may be one of them. */
+function lengthsOf(node: OnnxNode, index: number): readonly Dimension[] {
+  const operand = node.input(index);
+  if (operand.kind === "row") return node.unsupported("takes a shape computed from the input's elements");
+  const lengths = Array.from(operand.data as ArrayLike<Dimension>);
+  if (lengths.every((n) => n === "batch" || Number.isSafeInteger(n))) return lengths;
+  return node.fail(`has the target shape [${lengths.join(", ")}]`);
+}
 
 const reshape: Operator = (node) => {
   const x = node.input(0);
-  const target = node.input(1);
-  if (target.kind === "row") return node.unsupported("takes a shape computed from the input's elements");
+  const target = lengthsOf(node, 1);
   if (x.kind === "constant") return evaluateReshape(node, x, node.wholes(1, "lengths of axes")!);
-  const shape = node.builder.shapeOf(x.id);
-  return node.result(node.reshape(x.id, rowShape(node, shape, target.data as readonly Dimension[])));
+  return reshapedRow(node, x, target);
 };
 
-/** The row's shape under a full target shape; 0 copies an axis, one −1 is worked out. */
-function rowShape(node: OnnxNode, shape: Shape, target: readonly Dimension[]): Shape {
+/** The row with a full target shape; 0 copies an axis, one −1 is worked out. */
+function reshapedRow(node: OnnxNode, x: Row, target: readonly Dimension[]): Row {
+  const shape = node.builder.shapeOf(x.id);
   const copies = node.int("allowzero", 0) === 0;
-  const full: readonly Dimension[] = ["batch", ...shape];
-  const lengths = Array.from(target, (length, axis) => {
+  const full = fullShape(shape, x.batch);
+  const lengths = target.map((length, axis) => {
     if (length !== 0 || !copies) return length;
     return full[axis] ?? node.fail(`copies axis ${axis} of a tensor of ${full.length} axes`);
   });
   const described = `[${lengths.join(", ")}]`;
-  const [first, ...rest] = lengths;
-  if (first === undefined) return node.mixesRows("reshapes a batch to a single number");
-  if (rest.includes("batch")) return node.mixesRows(`moves the batch axis, to ${described}`);
-  const numbers = rest as number[];
+  if (lengths.length === 0) return node.mixesRows("reshapes a batch to a single number");
+  const batches = lengths.flatMap((length, axis) => (length === "batch" ? [axis] : []));
+  if (batches.length > 1) return node.mixesRows(`moves the batch axis, to ${described}`);
+  const numbers = lengths.filter((length) => length !== "batch");
   if (!numbers.every((n) => Number.isSafeInteger(n) && (n >= 1 || n === -1))) {
     return node.fail(`has the target shape ${described}`);
   }
-  const keepsBatch =
-    first === "batch" || (first === -1 ? elements(numbers) === elements(shape) : first === node.batchSize);
-  if (!keepsBatch) {
+  // What lies in front of the batch has to stay in front of it.
+  const front = elements(shape.slice(0, x.batch));
+  const candidates =
+    batches.length === 1
+      ? batches
+      : lengths.flatMap((n, axis) => (n === -1 || n === node.batchSize ? [axis] : []));
+  for (const batch of candidates) {
+    const own = completed(lengths.filter((_, axis) => axis !== batch) as number[], elements(shape));
+    if (own !== undefined && elements(own.slice(0, batch)) === front) {
+      return node.result(node.reshape(x.id, own), batch);
+    }
+  }
+  if (batches.length === 0 && !candidates.includes(x.batch)) {
     return node.mixesRows(`makes ${described} of a batch of ${formatShape(shape)}`);
   }
-  const known = elements(numbers.filter((n) => n !== -1));
-  const result = numbers.map((n) => (n === -1 ? elements(shape) / known : n));
-  if (numbers.filter((n) => n === -1).length > 1 || elements(result) !== elements(shape)) {
-    return node.fail(`cannot make ${described} of a batch of ${formatShape(shape)}`);
-  }
-  return result.every(Number.isInteger)
-    ? result
+  const fits = completed(lengths.filter((_, axis) => axis !== candidates[0]) as number[], elements(shape));
+  if (fits !== undefined) return node.mixesRows(`moves the batch axis, to ${described}`);
+  return lengths[x.batch] === -1
+    ? node.mixesRows(`makes ${described} of a batch of ${formatShape(shape)}`)
     : node.fail(`cannot make ${described} of a batch of ${formatShape(shape)}`);
+}
+
+/** The shape with its −1 worked out, where that gives `size` elements. */
+function completed(lengths: readonly number[], size: number): Shape | undefined {
+  const known = elements(lengths.filter((n) => n !== -1));
+  const result = lengths.map((n) => (n === -1 ? size / known : n));
+  const open = lengths.filter((n) => n === -1).length;
+  return open <= 1 && elements(result) === size && result.every(Number.isInteger) ? result : undefined;
 }
 
 const flatten: Operator = (node) => {
@@ -64,7 +86,7 @@ const flatten: Operator = (node) => {
 
 const transpose: Operator = (node) => {
   const x = node.input(0);
-  const rank = x.kind === "constant" ? x.dims.length : node.builder.shapeOf(x.id).length + 1;
+  const rank = dimensionsOf(node, x).length;
   const permutation = node.ints("perm") ?? Array.from({ length: rank }, (_, axis) => rank - 1 - axis);
   if (
     permutation.length !== rank ||
@@ -74,43 +96,21 @@ const transpose: Operator = (node) => {
     return node.fail(`has perm [${permutation.join(", ")}] on ${rank} axes`);
   }
   if (x.kind === "constant") return evaluateTranspose(node, x, permutation);
-  if (permutation[0] !== 0) return node.mixesRows(`moves the batch axis (perm [${permutation.join(", ")}])`);
-  const own = permutation.slice(1).map((axis) => axis - 1);
-  return node.result(
-    node.builder.node({ op: "transpose", name: node.name, inputs: [x.id], permutation: own }),
-  );
+  return transposedRow(node, x, permutation);
 };
 
-const concat: Operator = (node) => {
-  const parts = Array.from({ length: node.arity }, (_, i) => node.input(i));
-  const axis = node.int("axis", 0);
-  if (parts.every((part) => part.kind === "constant")) {
-    const rank = parts[0]?.dims.length ?? 0;
-    const positive = axis < 0 ? axis + rank : axis;
-    if (positive < 0 || positive >= rank) return node.fail(`has axis ${axis} on ${rank} axes`);
-    return evaluateConcat(node, parts, positive);
-  }
-  const rank = Math.max(
-    ...parts.map((part) => (part.kind === "row" ? node.builder.shapeOf(part.id).length : 0)),
-  );
-  const own = node.rowAxis(axis, rank);
-  const inputs = parts.map((part) => partOf(node, part, rank));
-  if (inputs.length === 1) return parts[0]!;
-  return node.result(node.builder.node({ op: "concat", name: node.name, inputs, axis: own }));
-};
+/** Full axes in a new order; where the batch alone moves nothing of a row does. */
+export function transposedRow(node: OnnxNode, x: Row, permutation: readonly number[]): Row {
+  const own = permutation
+    .filter((axis) => axis !== x.batch)
+    .map((axis) => (axis < x.batch ? axis : axis - 1));
+  return node.result(permuted(node, x.id, own), permutation.indexOf(x.batch));
+}
 
-/** A constant can be joined to rows only where the model has a batch of exactly one row. */
-function partOf(node: OnnxNode, part: Operand, rank: number): ValueId {
-  if (part.kind === "row") {
-    if (node.builder.shapeOf(part.id).length === rank) return part.id;
-    return node.fail("joins tensors with different numbers of axes");
-  }
-  const data = numbersOf(part);
-  const [batch, ...shape] = part.dims;
-  if (data === undefined || batch !== 1 || node.batchSize !== 1 || shape.length !== rank) {
-    return node.mixesRows(`joins a constant of shape [${part.dims.join(", ")}] to its rows`);
-  }
-  return node.builder.constant(part.name, shape, Float32Array.from(data));
+/** The axes of a row in a new order. */
+export function permuted(node: OnnxNode, id: ValueId, permutation: readonly number[]): ValueId {
+  if (permutation.every((axis, i) => axis === i)) return id;
+  return node.builder.node({ op: "transpose", name: node.name, inputs: [id], permutation });
 }
 
 /** Axes are an attribute before opset 13 and an input from then on. */
@@ -121,8 +121,7 @@ function axesOf(node: OnnxNode): readonly number[] | undefined {
 const unsqueeze: Operator = (node) => {
   const x = node.input(0);
   const axes = axesOf(node) ?? node.fail("has no axes");
-  const dims: readonly Dimension[] =
-    x.kind === "constant" ? x.dims : ["batch", ...node.builder.shapeOf(x.id)];
+  const dims = dimensionsOf(node, x);
   const rank = dims.length + axes.length;
   const added = new Set(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
   if (added.size !== axes.length || [...added].some((axis) => axis < 0 || axis >= rank)) {
@@ -130,207 +129,132 @@ const unsqueeze: Operator = (node) => {
   }
   const left = [...dims];
   const result = Array.from({ length: rank }, (_, axis) => (added.has(axis) ? 1 : left.shift()!));
-  return reshaped(node, x, result);
+  return withAxes(node, x, result);
 };
 
 const squeeze: Operator = (node) => {
   const x = node.input(0);
-  const dims: readonly Dimension[] =
-    x.kind === "constant" ? x.dims : ["batch", ...node.builder.shapeOf(x.id)];
+  const dims = dimensionsOf(node, x);
   const axes = axesOf(node)?.map((axis) => (axis < 0 ? axis + dims.length : axis));
   if (axes?.some((axis) => axis < 0 || axis >= dims.length || (dims[axis] !== 1 && dims[axis] !== "batch"))) {
     return node.fail(`drops axes [${axes.join(", ")}] of [${dims.join(", ")}]`);
   }
   const dropped = (n: Dimension, axis: number) => (axes === undefined ? n === 1 : axes.includes(axis));
-  return reshaped(
+  return withAxes(
     node,
     x,
     dims.filter((n, axis) => !dropped(n, axis)),
   );
 };
 
-function reshaped(node: OnnxNode, x: Operand, dims: readonly Dimension[]): Operand {
+/** The same elements with axes of length 1 put in or left out. */
+function withAxes(node: OnnxNode, x: Constant | Row, dims: readonly Dimension[]): Operand {
   if (x.kind === "constant") return constant(x.name, x.type, dims as number[], x.data);
-  const [batch, ...shape] = dims;
-  if (batch !== "batch") return node.mixesRows("moves or drops the batch axis");
-  return node.result(node.reshape(x.id, shape as number[]));
+  const batch = dims.indexOf("batch");
+  if (batch < 0) return node.mixesRows("drops the batch axis");
+  const shape = dims.filter((n) => n !== "batch") as number[];
+  const result = node.result(node.reshape(x.id, shape), batch);
+  return x.same === undefined
+    ? result
+    : { ...result, same: constant(x.same.name, x.same.type, shape, x.same.data) };
 }
 
-interface Range {
-  readonly start: number;
-  readonly step: number;
-  readonly length: number;
-}
-
-/** Starts, ends and axes are attributes before opset 10 and inputs, with steps, from then on. */
-const slice: Operator = (node) => {
+/** Broadcasting to a shape; with the batch among its lengths the result belongs to every row. */
+const expand: Operator = (node) => {
   const x = node.input(0);
-  const old = node.opset < 10;
-  const list = (attribute: string, index: number) =>
-    old ? node.ints(attribute) : node.wholes(index, attribute);
-  const starts = list("starts", 1) ?? node.fail("has no starts");
-  const ends = list("ends", 2) ?? node.fail("has no ends");
-  const axes = list("axes", 3) ?? starts.map((_, axis) => axis);
-  const steps = (old ? undefined : node.wholes(4, "steps")) ?? starts.map(() => 1);
-  if ([ends, axes, steps].some(({ length }) => length !== starts.length)) {
-    return node.fail("has starts, ends, axes and steps of different lengths");
-  }
-  if (x.kind === "constant") {
-    const ranges: Range[] = x.dims.map((length) => ({ start: 0, step: 1, length }));
-    axes.forEach((axis, i) => {
-      const own = axis < 0 ? axis + ranges.length : axis;
-      if (own < 0 || own >= ranges.length) node.fail(`has axis ${axis} on ${ranges.length} axes`);
-      ranges[own] = rangeOf(node, x.dims[own]!, starts[i]!, ends[i]!, steps[i]!);
-    });
-    return evaluateSlice(node, x, ranges);
-  }
-  const shape = node.builder.shapeOf(x.id);
-  const ranges: Range[] = shape.map((length) => ({ start: 0, step: 1, length }));
-  axes.forEach((axis, i) => {
-    const wholeBatch = starts[i] === 0 && steps[i] === 1 && ends[i]! >= 2 ** 31 - 1;
-    if ((axis === 0 || axis === -shape.length - 1) && wholeBatch) return;
-    const own = node.rowAxis(axis, shape.length);
-    ranges[own] = rangeOf(node, shape[own]!, starts[i]!, ends[i]!, steps[i]!);
-  });
-  return node.result(crop(node, x.id, ranges));
+  const target = lengthsOf(node, 1);
+  return expanded(node, x, target);
 };
 
-function rangeOf(node: OnnxNode, size: number, start: number, end: number, step: number): Range {
-  if (step === 0) return node.fail("has a step of 0");
-  const place = (position: number) => (position < 0 ? position + size : position);
-  const [low, high] = step > 0 ? [0, size] : [-1, size - 1];
-  const from = Math.min(Math.max(place(start), step > 0 ? 0 : 0), step > 0 ? size : size - 1);
-  const to = Math.min(Math.max(place(end), low), high);
-  return { start: from, step, length: Math.max(0, Math.ceil((to - from) / step)) };
-}
-
-/** Cutting a part out is padding by negative amounts. */
-function crop(node: OnnxNode, id: ValueId, ranges: readonly Range[]): ValueId {
-  const shape = node.builder.shapeOf(id);
-  if (ranges.some(({ step }) => step !== 1))
-    return node.unsupported("with steps is outside the native operator set");
-  if (ranges.some(({ length }) => length < 1))
-    return node.fail(`leaves nothing of rows of ${formatShape(shape)}`);
-  const before = ranges.map(({ start }) => (start === 0 ? 0 : -start));
-  const after = ranges.map(({ start, length }, axis) => {
-    const cut = shape[axis]! - start - length;
-    return cut === 0 ? 0 : -cut;
-  });
-  return node.builder.node({
-    op: "pad",
-    name: node.name,
-    inputs: [id],
-    before,
-    after,
-    mode: "constant",
-    value: 0,
-  });
-}
-
-const split: Operator = (node) => {
-  const { id, shape } = node.row(0);
-  const axis = node.rowAxis(node.int("axis", 0), shape.length);
-  const size = shape[axis]!;
-  const count = node.outputs.length;
-  const given = node.opset < 13 ? node.ints("split") : node.wholes(1, "lengths of parts");
-  const even = Math.ceil(size / count);
-  const lengths = given ?? Array.from({ length: count }, (_, i) => Math.min(even, size - i * even));
-  if (lengths.length !== count || elements([lengths.reduce((a, b) => a + b, 0)]) !== size) {
-    return node.fail(`splits ${size} elements into [${lengths.join(", ")}]`);
+export function expanded(node: OnnxNode, x: Constant | Row, target: readonly Dimension[]): Operand {
+  const dims = dimensionsOf(node, x);
+  const rank = Math.max(dims.length, target.length);
+  const lengthAt = (list: readonly Dimension[], axis: number): Dimension => {
+    const length = list[axis - rank + list.length] ?? 1;
+    return length !== "batch" && length < 1 ? node.fail(`expands to [${target.join(", ")}]`) : length;
+  };
+  const fits = (own: Dimension, wanted: Dimension, axis: number): Dimension => {
+    if (own === wanted || wanted === 1) return own;
+    if (own === 1 || (own === "batch" && wanted === node.batchSize)) return own === 1 ? wanted : own;
+    return own === "batch" || wanted === "batch"
+      ? node.mixesRows(`gives axis ${axis} the length of the batch`)
+      : node.fail(`cannot expand [${dims.join(", ")}] to [${target.join(", ")}]`);
+  };
+  const lengths = Array.from({ length: rank }, (_, axis) =>
+    fits(lengthAt(dims, axis), lengthAt(target, axis), axis),
+  );
+  const batch = lengths.indexOf("batch");
+  const shape = lengths.filter((n) => n !== "batch");
+  if (lengths.length - shape.length > 1) return node.mixesRows(`expands to [${target.join(", ")}]`);
+  if (x.kind === "row") {
+    const leading = new Array<number>(shape.length - node.builder.shapeOf(x.id).length).fill(1);
+    const reshaped = node.reshape(x.id, [...leading, ...node.builder.shapeOf(x.id)]);
+    checkSize(node, shape);
+    if (x.same !== undefined) return node.repeated(evaluateExpand(node, x.same, shape), batch);
+    return node.result(spread(node, reshaped, shape), batch);
   }
-  let start = 0;
-  return lengths.map((length) => {
-    const ranges = shape.map((n, i) =>
-      i === axis ? { start, step: 1, length } : { start: 0, step: 1, length: n },
-    );
-    start += length;
-    return node.result(crop(node, id, ranges));
-  });
-};
+  if (batch < 0) return evaluateExpand(node, x, shape);
+  // The constant has one element along the batch, or lacks the axis.
+  const at = batch - rank + dims.length;
+  const own = at < 0 ? x.dims : x.dims.filter((_, axis) => axis !== at);
+  return node.repeated(evaluateExpand(node, constant(x.name, x.type, own, x.data), shape), batch);
+}
 
-const gather: Operator = (node) => {
+/** Every axis repeated as a whole. */
+const tile: Operator = (node) => {
   const x = node.input(0);
-  const indices = node.input(1);
-  if (indices.kind === "row") return node.unsupported("takes indices computed from the input");
-  const axis = node.int("axis", 0);
-  if (x.kind === "constant") {
-    const own = axis < 0 ? axis + x.dims.length : axis;
-    if (own < 0 || own >= x.dims.length) return node.fail(`has axis ${axis} on ${x.dims.length} axes`);
-    return evaluateGather(node, x, indices, own);
+  const repeats = lengthsOf(node, 1);
+  const dims = dimensionsOf(node, x);
+  if (repeats.length !== dims.length)
+    return node.fail(`has ${repeats.length} repeats for ${dims.length} axes`);
+  const spreads = repeats.every((n, axis) => n === 1 || dims[axis] === 1);
+  if (spreads) return expanded(node, x, repeats);
+  if (x.kind === "constant") return node.unsupported("of a constant is outside the native operator set");
+  let { id } = x;
+  for (const [axis, count] of repeats.entries()) {
+    if (count === 1) continue;
+    if (count === "batch") return node.mixesRows("repeats an axis as often as there are rows");
+    const own = node.rowAxis(axis, dims.length - 1, x.batch);
+    const size = node.builder.shapeOf(id)[own]!;
+    if (count < 1) return node.fail(`repeats axis ${axis} ${count} times`);
+    checkSize(node, [...node.builder.shapeOf(id), count]);
+    const indices = Array.from({ length: size * count }, (_, i) => i % size);
+    id = node.builder.node({ op: "gather", name: node.name, inputs: [id], axis: own, indices });
   }
-  const shape = node.builder.shapeOf(x.id);
-  const own = node.rowAxis(axis, shape.length);
-  if (indices.dims.length > 0)
-    return node.unsupported("of several elements is outside the native operator set");
-  const [index] = node.wholes(1, "indices") as [number];
-  const start = index < 0 ? index + shape[own]! : index;
-  if (start < 0 || start >= shape[own]!)
-    return node.fail(`gathers element ${index} of an axis of ${shape[own]}`);
-  const ranges = shape.map((n, i) =>
-    i === own ? { start, step: 1, length: 1 } : { start: 0, step: 1, length: n },
-  );
-  return node.result(
-    node.reshape(
-      crop(node, x.id, ranges),
-      shape.filter((_, i) => i !== own),
-    ),
-  );
+  return node.result(id, x.batch);
 };
 
-/** Amounts are an attribute before opset 11 and an input from then on. */
-const pad: Operator = (node) => {
+/** [C·b·b, H, W] → [C, H·b, W·b]: which of the channels' parts comes first is the mode. */
+const depthToSpace: Operator = (node) => {
   const { id, shape } = node.row(0);
-  const mode = node.string("mode", "constant");
-  if (mode !== "constant" && mode !== "reflect" && mode !== "edge") {
-    return node.unsupported(`with mode "${mode}" is outside the native operator set`);
+  const block = node.int("blocksize", 0);
+  const mode = node.string("mode", "DCR");
+  const [channels, height, width] = shape as [number, number, number];
+  if (shape.length !== 3 || block < 1 || channels % (block * block) !== 0) {
+    return node.fail(`has blocksize ${block} on rows of ${formatShape(shape)}`);
   }
-  const amounts = (node.opset < 11 ? node.ints("pads") : node.wholes(1, "pads")) ?? node.fail("has no pads");
-  const full = shape.length + 1;
-  const axes =
-    (node.opset < 18 ? undefined : node.wholes(3, "axes")) ?? Array.from({ length: full }, (_, i) => i);
-  if (amounts.length !== 2 * axes.length) {
-    return node.fail(`has ${amounts.length} pads for ${axes.length} axes`);
-  }
-  const before = shape.map(() => 0);
-  const after = shape.map(() => 0);
-  axes.forEach((axis, i) => {
-    const [start, end] = [amounts[i]!, amounts[i + axes.length]!];
-    if (start === 0 && end === 0) return;
-    const own = node.rowAxis(axis, shape.length);
-    before[own] = start;
-    after[own] = end;
-  });
-  if (mode !== "constant" && [...before, ...after].some((amount) => amount < 0)) {
-    return node.unsupported(`by negative amounts with mode "${mode}" is outside the native operator set`);
-  }
-  let value = node.opset < 11 ? node.float("value", 0) : 0;
-  if (node.opset >= 11) value = node.weights(2, "value")?.data[0] ?? 0;
-  return node.result(
-    node.builder.node({ op: "pad", name: node.name, inputs: [id], before, after, mode, value }),
-  );
+  const depth = channels / (block * block);
+  const rows = mode === "CRD" ? [depth, block, block] : [block, block, depth];
+  const split = node.reshape(id, [...rows, height, width]);
+  const order = mode === "CRD" ? [0, 3, 1, 4, 2] : [2, 3, 0, 4, 1];
+  return node.result(node.reshape(permuted(node, split, order), [depth, height * block, width * block]));
 };
 
-/** Axes are an attribute before opset 18 and an input from then on. */
-const reduceMean: Operator = (node) => {
+const spaceToDepth: Operator = (node) => {
   const { id, shape } = node.row(0);
-  const axes = node.opset < 18 ? node.ints("axes") : node.wholes(1, "axes");
-  if (axes === undefined || axes.length === 0) {
-    if (node.int("noop_with_empty_axes", 0) !== 0) return node.input(0);
-    return node.mixesRows("takes the mean over all axes, the batch included");
+  const block = node.int("blocksize", 0);
+  const [channels, height, width] = shape as [number, number, number];
+  if (shape.length !== 3 || block < 1 || height % block !== 0 || width % block !== 0) {
+    return node.fail(`has blocksize ${block} on rows of ${formatShape(shape)}`);
   }
-  const own = [...new Set(axes.map((axis) => node.rowAxis(axis, shape.length)))].sort((p, q) => p - q);
-  const kept = shape.map((n, axis) => (own.includes(axis) ? 1 : n));
-  const dropped = shape.filter((_, axis) => !own.includes(axis));
-  const result = node.builder.node({ op: "reduceMean", name: node.name, inputs: [id], axes: own }, kept);
-  if (node.int("keepdims", 1) !== 0 || sameShape(kept, dropped)) return node.result(result);
-  return node.result(node.reshape(result, dropped));
+  const split = node.reshape(id, [channels, height / block, block, width / block, block]);
+  const moved = permuted(node, split, [2, 4, 0, 1, 3]);
+  return node.result(node.reshape(moved, [channels * block * block, height / block, width / block]));
 };
 
 /** The full shape as whole numbers, the batch as itself. */
 const shapeOperator: Operator = (node) => {
-  const x = node.input(0);
-  const dims: readonly Dimension[] =
-    x.kind === "constant" ? x.dims : ["batch", ...node.builder.shapeOf(x.id)];
+  const dims = dimensionsOf(node, node.input(0));
   const rank = dims.length;
   const clamp = (at: number) => Math.min(rank, Math.max(0, at < 0 ? at + rank : at));
   const part = dims.slice(clamp(node.int("start", 0)), clamp(node.int("end", rank)));
@@ -338,29 +262,30 @@ const shapeOperator: Operator = (node) => {
 };
 
 const constantOfShape: Operator = (node) => {
-  const dims = node.wholes(0, "lengths of axes") ?? node.fail("has no shape");
-  const size = elements(dims);
-  if (dims.some((n) => n < 0) || size > 2 ** 24)
-    return node.fail(`makes a constant of shape [${dims.join(", ")}]`);
+  const lengths = lengthsOf(node, 0);
+  const dims = lengths.filter((n) => n !== "batch");
+  checkSize(node, dims);
   const value: Constant | undefined = node.tensor("value");
   const fill = value?.data[0] ?? 0;
   const type = value?.type ?? "float";
-  const data = new Array<Dimension>(size).fill(fill);
-  return constant(node.name, type, dims, type === "float" ? Float32Array.from(data as number[]) : data);
+  const data = new Array<Dimension>(elements(dims)).fill(fill);
+  const own = constant(node.name, type, dims, type === "float" ? Float32Array.from(data as number[]) : data);
+  if (dims.length === lengths.length) return own;
+  if (dims.length + 1 < lengths.length)
+    return node.mixesRows(`makes a tensor of shape [${lengths.join(", ")}]`);
+  return node.repeated(own, lengths.indexOf("batch"));
 };
 
 export const layoutOperators: Readonly<Record<string, Operator>> = {
   Reshape: reshape,
   Flatten: flatten,
   Transpose: transpose,
-  Concat: concat,
   Unsqueeze: unsqueeze,
   Squeeze: squeeze,
-  Slice: slice,
-  Split: split,
-  Gather: gather,
-  Pad: pad,
-  ReduceMean: reduceMean,
+  Expand: expand,
+  Tile: tile,
+  DepthToSpace: depthToSpace,
+  SpaceToDepth: spaceToDepth,
   Shape: shapeOperator,
   ConstantOfShape: constantOfShape,
 };

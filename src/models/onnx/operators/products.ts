@@ -1,8 +1,9 @@
 /** Matrix products. The batch is the first axis of every row tensor, so it can neither be contracted nor moved. */
 import type { ValueId } from "../../../graph/graph.js";
+import { checkSize, filled } from "../constants.js";
 import type { OnnxNode, Operator } from "../node.js";
-import type { Operand } from "../operand.js";
-import { rowValue } from "./elementwise.js";
+import type { Constant, Row } from "../operand.js";
+import { type Frame, frameOf, rowValue } from "./broadcast.js";
 
 /** Y = α·A·B + β·C with B and C constants: a linear layer. */
 const gemm: Operator = (node) => {
@@ -38,7 +39,7 @@ const gemm: Operator = (node) => {
   const scaled = node.builder.node({
     op: "mul",
     name: `${node.name}.beta`,
-    inputs: [rowValue(node, c, 1), scale],
+    inputs: [rowValue(node, c, { rank: 2, batch: 0 }), scale],
   });
   return node.result(node.builder.node({ op: "add", name: `${node.name}.sum`, inputs: [product, scaled] }));
 };
@@ -65,39 +66,54 @@ function transposeMatrix(data: Float32Array, rows: number, columns: number): Flo
 
 const matMul: Operator = (node) => {
   const [a, b] = [node.input(0), node.input(1)];
-  if (a.kind === "constant" && b.kind === "constant")
-    return node.unsupported("multiplies two constants, which is outside the native operator set");
+  if (a.kind === "constant" && b.kind === "constant") return constantProduct(node, a, b);
   if (a.kind === "row" && b.kind === "constant" && (b.dims.length === 2 || b.dims.length === 1)) {
-    return node.result(linearOf(node, a.id, b.dims));
+    return linearOf(node, a, b.dims);
   }
-  const ids = [a, b].map((operand, side) => matrixOf(node, operand, side));
-  return node.result(node.builder.node({ op: "matmul", name: node.name, inputs: ids }));
+  const frame = frameOf(node, [a, b]);
+  if (frame.batch >= frame.rank - 2) return node.mixesRows("multiplies along the batch axis");
+  const ids = [a, b].map((operand) => matrixOf(node, operand, frame));
+  return node.result(node.builder.node({ op: "matmul", name: node.name, inputs: ids }), frame.batch);
 };
 
+/** The product of two constant matrices. */
+function constantProduct(node: OnnxNode, a: Constant, b: Constant): Constant {
+  const [rows, inner] = a.dims as [number, number];
+  const [other, columns] = b.dims as [number, number];
+  if (a.dims.length !== 2 || b.dims.length !== 2 || inner !== other) {
+    return node.unsupported("of constants that are not two matrices is outside the native operator set");
+  }
+  checkSize(node, [rows, columns, inner]);
+  const [p, q] = [node.weights(0, "matrix")!.data, node.weights(1, "matrix")!.data];
+  return filled(node, "float", [rows, columns], (at) => {
+    let sum = 0;
+    for (let i = 0; i < inner; i++) {
+      sum += p[Math.floor(at / columns) * inner + i]! * q[i * columns + (at % columns)]!;
+    }
+    return sum;
+  });
+}
+
 /** x·B over the last axis; a vector B drops that axis. */
-function linearOf(node: OnnxNode, x: ValueId, dims: readonly number[]): ValueId {
-  const shape = node.builder.shapeOf(x);
+function linearOf(node: OnnxNode, x: Row, dims: readonly number[]): Row {
+  const shape = node.builder.shapeOf(x.id);
   const { data } = node.weights(1, "matrix") ?? node.fail("has no matrix");
-  if (shape.length === 0) return node.mixesRows("contracts the batch axis");
+  if (shape.length === x.batch) return node.mixesRows("contracts the batch axis");
   const [ins, outs] = [dims[0]!, dims[1] ?? 1];
   const weight = node.constant("weight", [outs, ins], transposeMatrix(data, ins, outs));
-  const y = node.builder.node({ op: "linear", name: node.name, inputs: [x, weight] });
-  return dims.length === 2 ? y : node.reshape(y, shape.slice(0, -1));
+  const y = node.builder.node({ op: "linear", name: node.name, inputs: [x.id, weight] });
+  return node.result(dims.length === 2 ? y : node.reshape(y, shape.slice(0, -1)), x.batch);
 }
 
 /** One side of a general product: stacks of matrices per row, or a constant stack that is the same for all rows. */
-function matrixOf(node: OnnxNode, operand: Operand, side: number): ValueId {
-  if (operand.kind === "row") {
-    if (node.builder.shapeOf(operand.id).length < 2) {
-      return node.mixesRows("multiplies along the batch axis");
-    }
-    return operand.id;
+function matrixOf(node: OnnxNode, operand: Constant | Row, frame: Frame): ValueId {
+  const rank = operand.kind === "row" ? node.builder.shapeOf(operand.id).length : operand.dims.length;
+  if (rank < 2) {
+    return operand.kind === "row"
+      ? node.mixesRows("multiplies along the batch axis")
+      : node.unsupported("by a vector from the left is outside the native operator set");
   }
-  const other = node.row(1 - side).shape.length;
-  const { dims } = operand;
-  if (dims.length < 2)
-    return node.unsupported("by a vector from the left is outside the native operator set");
-  return rowValue(node, operand, Math.max(other, 2));
+  return rowValue(node, operand, frame);
 }
 
 export const productOperators: Readonly<Record<string, Operator>> = { Gemm: gemm, MatMul: matMul };

@@ -1,7 +1,8 @@
 /** Constants, and operators that hand their input on. */
 import { evaluateUnary } from "../constants.js";
-import type { Operator } from "../node.js";
-import { constant } from "../operand.js";
+import type { OnnxNode, Operator } from "../node.js";
+import { constant, type Operand } from "../operand.js";
+import { dataTypes } from "../schema.js";
 import { isFloatType, isIntegerType } from "../tensorData.js";
 
 const constantOperator: Operator = (node) => {
@@ -17,7 +18,7 @@ const constantOperator: Operator = (node) => {
   return node.unsupported("holds a text or a sparse tensor, which is outside the native operator set");
 };
 
-const identity: Operator = (node) => node.input(0);
+const identity: Operator = (node) => node.any(0);
 
 const dropout: Operator = (node) => {
   const mode = node.optional(2);
@@ -29,14 +30,26 @@ const dropout: Operator = (node) => {
 
 /** Rows stay floating point; their width is float32 whatever the model says. */
 const cast: Operator = (node) => {
-  const to = node.int("to", 0);
-  const x = node.input(0);
+  return castTo(node, node.int("to", 0));
+};
+
+function castTo(node: OnnxNode, to: number): Operand {
+  const x = node.any(0);
+  if (x.kind === "picked") return x;
   if (x.kind === "row") {
-    return isFloatType(to) ? x : node.unsupported("to whole numbers is outside the native operator set");
+    if (isFloatType(to) || x.same !== undefined) return x;
+    return node.unsupported("to whole numbers is outside the native operator set");
   }
   if (isFloatType(to)) return evaluateUnary(node, x, (value) => value, { type: "float", keepsBatch: true });
   if (isIntegerType(to)) return evaluateUnary(node, x, Math.trunc, { type: "int", keepsBatch: true });
   return node.unsupported(`to data type ${to} is outside the native operator set`);
+}
+
+/** To the type of another tensor, which is a type of floats wherever rows are concerned. */
+const castLike: Operator = (node) => {
+  const like = node.input(1);
+  if (like.kind === "row" || like.type === "float") return castTo(node, dataTypes.float);
+  return castTo(node, like.type === "int" ? dataTypes.int64 : dataTypes.bool);
 };
 
 export const valueOperators: Readonly<Record<string, Operator>> = {
@@ -44,4 +57,5 @@ export const valueOperators: Readonly<Record<string, Operator>> = {
   Identity: identity,
   Dropout: dropout,
   Cast: cast,
+  CastLike: castLike,
 };
