@@ -2,7 +2,15 @@
  * Parts cut out of a tensor that was computed as a whole, as queries, keys and values are: the cut moves to where the
  * whole is computed, and each part is computed by itself.
  */
-import { elements, type LinearNode, type Node, type PadNode, type Shape, type ValueId } from "./graph.js";
+import {
+  type ConvNode,
+  elements,
+  type LinearNode,
+  type Node,
+  type PadNode,
+  type Shape,
+  type ValueId,
+} from "./graph.js";
 import { addConstant, addNode, type Draft, producerOf, readBy, replacePattern } from "./rewrite.js";
 
 /** The one axis along which the node cuts a part out. */
@@ -55,16 +63,21 @@ export function moveCrop(draft: Draft, node: Node): boolean {
   return true;
 }
 
-/** A linear layer of which nothing but parts along the last axis is read becomes a layer for each part. */
+/**
+ * A linear layer or a convolution of which nothing but parts of its outputs is read becomes a layer for each part; where
+ * the rest is never read, it is never computed.
+ */
 export function splitProjection(draft: Draft, node: Node): boolean {
   const crop = cropOf(draft, node);
   const whole = crop && producerOf(draft, node.inputs[0]!);
-  if (whole?.op !== "linear" || whole.activation !== undefined || whole.residual !== undefined) return false;
+  if (whole?.op !== "linear" && (whole?.op !== "conv" || whole.groups !== 1)) return false;
+  if (whole.activation !== undefined || whole.residual !== undefined) return false;
   const readers = readersOf(draft, whole.output);
   const parts = readers.map((reader) => cropOf(draft, reader));
-  const outs = draft.values[whole.output]!.shape.at(-1)!;
-  const last = draft.values[whole.output]!.shape.length - 1;
-  const total = parts.reduce((sum, part) => sum + (part?.axis === last ? part.length : outs + 1), 0);
+  const { shape } = draft.values[whole.output]!;
+  const outsAxis = whole.op === "linear" ? shape.length - 1 : 0;
+  const outs = shape[outsAxis]!;
+  const total = parts.reduce((sum, part) => sum + (part?.axis === outsAxis ? part.length : outs + 1), 0);
   if (readers.length !== draft.uses[whole.output] || total > outs) return false;
   readers.forEach((reader, i) => {
     const { start, length } = parts[i]!;
@@ -73,15 +86,21 @@ export function splitProjection(draft: Draft, node: Node): boolean {
   return true;
 }
 
-function partOf(draft: Draft, whole: LinearNode, start: number, length: number): LinearNode {
+function partOf(
+  draft: Draft,
+  whole: LinearNode | ConvNode,
+  start: number,
+  length: number,
+): LinearNode | ConvNode {
   const [x, weightId, biasId] = whole.inputs as [ValueId, ValueId, ValueId | undefined];
   const weight = draft.values[weightId]!;
-  const ins = weight.shape[1]!;
-  const cut = (data: Float32Array, unit: number) => data.subarray(start * unit, (start + length) * unit);
-  const inputs = [x, addConstant(draft, weight.name, [length, ins], cut(weight.constant!, ins).slice())];
+  const each = weight.shape.slice(1);
+  const cut = (data: Float32Array, unit: number) => data.slice(start * unit, (start + length) * unit);
+  const part = cut(weight.constant!, elements(each));
+  const inputs = [x, addConstant(draft, weight.name, [length, ...each], part)];
   if (biasId !== undefined) {
     const bias = draft.values[biasId]!;
-    inputs.push(addConstant(draft, bias.name, [length], cut(bias.constant!, 1).slice()));
+    inputs.push(addConstant(draft, bias.name, [length], cut(bias.constant!, 1)));
   }
   return { ...whole, inputs };
 }

@@ -1,15 +1,7 @@
 /** Normalisation in the forms exporters write. Scales and shifts that follow are folded in by `fold`. */
 import { elements, type Node, type ReduceMeanNode, type ValueId } from "./graph.js";
 import { functionOf, haveSameShape, isAll, numberOf, shiftOf } from "./match.js";
-import {
-  addConstant,
-  type Draft,
-  producerOf,
-  removeNode,
-  replaceNode,
-  replacePattern,
-  soleProducerOf,
-} from "./rewrite.js";
+import { addConstant, addNode, type Draft, producerOf, replacePattern, soleProducerOf } from "./rewrite.js";
 import { sameShape } from "./shapes.js";
 
 /**
@@ -111,7 +103,7 @@ function keptMeanOf(draft: Draft, id: ValueId): ReduceMeanNode | undefined {
 }
 
 /**
- * reshape to [groups, …], normalise every row of it, reshape back: group normalisation.
+ * reshape to [groups, …], normalise every row of it, reshape to [channels, …]: group normalisation.
  */
 export function recogniseGroupNorm(draft: Draft, node: Node): boolean {
   if (node.op !== "reshape") return false;
@@ -126,9 +118,8 @@ export function recogniseGroupNorm(draft: Draft, node: Node): boolean {
   if (!everyRow) return false;
   const split = soleProducerOf(draft, grouped);
   if (split?.op !== "reshape") return false;
-  const x = split.inputs[0]!;
-  const { shape } = draft.values[x]!;
-  if (!sameShape(shape, draft.values[node.output]!.shape)) return false;
+  // What was split may have had another shape: only its elements count.
+  const { shape } = draft.values[node.output]!;
   const channels = shape[0];
   if (channels === undefined || channels % groups !== 0) return false;
   const spread = (id: ValueId) => {
@@ -137,10 +128,9 @@ export function recogniseGroupNorm(draft: Draft, node: Node): boolean {
     const data = Float32Array.from({ length: channels }, (_, c) => constant![Math.floor(c / perGroup)]!);
     return addConstant(draft, name, [channels], data);
   };
+  const x = addNode(draft, { op: "reshape", name: split.name, inputs: split.inputs }, shape);
   const inputs = [x, spread(scaleId), spread(biasId)];
-  removeNode(draft, split);
-  removeNode(draft, norm);
   const { name, epsilon } = norm;
-  replaceNode(draft, node, { op: "groupNorm", name, inputs, output: node.output, groups, epsilon });
+  replacePattern(draft, node, { op: "groupNorm", name, inputs, output: node.output, groups, epsilon });
   return true;
 }
