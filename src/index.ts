@@ -145,6 +145,7 @@ export { type LoadOptions, loadAutoencoder } from "./models/load.js";
 export { loadEncoder } from "./models/onnxModel.js";
 export type { ModelSource, RowFunction } from "./models/source.js";
 export { type FromTfjsOptions, fromTfjs, type LiveModel, type LiveTf } from "./models/tfjs/fromTfjs.js";
+export type { MaskOptions } from "./models/tokenSpec.js";
 export type {
   CompileOptions,
   CpuInfo,

@@ -4,7 +4,7 @@ import { inspectModel, type ModelDescription } from "../engines/inspect.js";
 import { formatShape } from "../graph/graph.js";
 import { loadAutoencoder } from "../models/load.js";
 import type { Isa, Layout, PlanInfo } from "../native.js";
-import { MODEL_HELP } from "./modelOptions.js";
+import { addTokenOptions, MODEL_HELP } from "./modelOptions.js";
 import { count, megabytes, table } from "./table.js";
 
 interface Flags {
@@ -26,7 +26,7 @@ What comes out:
   the memory of one worker's activations (arena).`;
 
 export function inspectCommand(program: Command): void {
-  program
+  const command = program
     .command("inspect")
     .summary("what a model is made of, and how it would run")
     .description("Shows a model's files, shapes and operators, and the plan of the native engine.")
@@ -36,6 +36,7 @@ export function inspectCommand(program: Command): void {
     .addOption(new Option("--isa <name>", "plan for this instruction set (default: auto)").choices(ISAS))
     .addHelpText("after", HELP)
     .action(run);
+  addTokenOptions(command);
 }
 
 async function run(path: string, { json = false, layout = "auto", isa = "auto" }: Flags): Promise<void> {

@@ -1,7 +1,9 @@
 /** Options that every command on a model has: where it computes, and where its result goes. */
 import { type Command, Option } from "commander";
 import { computeOptions, ISAS, LAYOUTS, PRESETS } from "../dynamics/options.js";
+import { InputError } from "../errors.js";
 import { ENGINES } from "../models/engineNames.js";
+import { formatTokens, LATENTS, tokenOptions } from "../models/tokenSpec.js";
 import type { Isa, Layout } from "../native.js";
 import { number } from "./arguments.js";
 
@@ -18,6 +20,12 @@ export interface ComputeFlags {
   isa?: Isa | "auto";
 }
 
+interface TokenFlags {
+  latent?: string;
+  maskRatio?: number;
+  maskSeed?: number;
+}
+
 export interface OutputFlags {
   out?: string;
   overwrite?: boolean;
@@ -25,8 +33,34 @@ export interface OutputFlags {
   json?: boolean;
 }
 
-export function addEngineOptions(command: Command): Command {
+/**
+ * What of a transformer's tokens is the latent becomes a part of the model's name, which every command hands on as it
+ * is, and which a run keeps.
+ */
+export function addTokenOptions(command: Command): Command {
   return command
+    .addOption(
+      new Option("--latent <name>", "a transformer's latent (default: tokens, all of them)").choices(LATENTS),
+    )
+    .option("--mask-ratio <number>", "share of the patches that its encoder never sees (default: 0)", number)
+    .option("--mask-seed <number>", "which patches those are (default: 0)", number)
+    .hook("preAction", (_, action) => {
+      const { latent, maskRatio, maskSeed } = action.opts<TokenFlags>();
+      if (latent === undefined && maskRatio === undefined && maskSeed === undefined) return;
+      if (maskSeed !== undefined && maskRatio === undefined) {
+        throw new InputError("--mask-seed is given without --mask-ratio, expected both");
+      }
+      const at = action.registeredArguments.findIndex((argument) => argument.name() === "model");
+      const mask = maskRatio === undefined ? undefined : { ratio: maskRatio, randomSeed: maskSeed };
+      const tokens = tokenOptions({ latent, mask });
+      if (at < 0) throw new InputError(`"${action.name()}" takes no model whose latent could be chosen`);
+      if (tokens !== null) action.processedArgs[at] += `#${formatTokens(tokens)}`;
+      for (const name of ["latent", "maskRatio", "maskSeed"]) action.setOptionValue(name, undefined);
+    });
+}
+
+export function addEngineOptions(command: Command): Command {
+  return addTokenOptions(command)
     .option("--threads <number>", "worker threads (default: all)", number)
     .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
     .option("--engine <name>", `what computes the model: ${ENGINES.join(", ")} (default: auto)`);

@@ -60,7 +60,8 @@ function withoutAttention(graph: Graph): Graph {
   return { ...graph, values, nodes };
 }
 
-function withoutEpilogues(graph: Graph): Graph {
+/** The same function with every residual and activation as a node of its own. */
+export function withoutEpilogues(graph: Graph): Graph {
   const values: Value[] = [...graph.values];
   const nodes: Node[] = [];
   const beside = (node: Node, what: string): ValueId =>

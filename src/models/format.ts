@@ -1,5 +1,6 @@
 /** One way to keep a model in a folder. */
 import type { Autoencoder } from "./autoencoder.js";
+import type { LATENTS, MaskOptions } from "./tokenSpec.js";
 
 export interface LoadOptions {
   /**
@@ -21,6 +22,13 @@ export interface LoadOptions {
    * else it is loaded without graphs, for the engine that its files are made for. Default `auto`.
    */
   readonly engine?: string;
+  /**
+   * Which of a transformer's tokens are the latent: all of them (`tokens`, the default), the `class` token, or the mean
+   * of the patch tokens (`pooled`). See docs/definitions.md.
+   */
+  readonly latent?: (typeof LATENTS)[number];
+  /** A fixed mask: patches that the encoder never sees. Default: none. */
+  readonly mask?: MaskOptions;
 }
 
 export interface FolderFormat {

@@ -1,4 +1,4 @@
-/** SHA-256 over the files' bytes, one after the other; hex. */
+/** SHA-256 in hexadecimal: of files, one after the other, and of texts. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
@@ -8,4 +8,8 @@ export async function hashOf(files: readonly string[]): Promise<string> {
     for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
   }
   return hash.digest("hex");
+}
+
+export function hashOfText(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }

@@ -1,5 +1,5 @@
 /** Finds out what lies at a path and makes an Autoencoder of it. */
-import type { Stats } from "node:fs";
+import { existsSync, type Stats } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { InputError } from "../errors.js";
 import { isUsableShape } from "../graph/shapes.js";
@@ -10,6 +10,8 @@ import { fromCommandLine, PROCESS_PREFIX } from "./fromProcess.js";
 import { loadSquareMap, onnxPair } from "./onnxModel.js";
 import { safetensorsFolder } from "./safetensorsFolder.js";
 import { loadTfjsMap, tfjsFolder } from "./tfjs/folder.js";
+import { splitTokens, tokenOptions } from "./tokenSpec.js";
+import { withTokens } from "./tokens.js";
 
 export type { LoadOptions } from "./format.js";
 
@@ -22,14 +24,33 @@ const FORMATS: Partial<Record<NonNullable<LoadOptions["format"]>, FolderFormat>>
 
 /**
  * Loads a model: a folder with encoder.onnx and decoder.onnx, with config.json and model.safetensors, or with
- * encoder/model.json and decoder/model.json of tfjs; one .onnx or model.json file that is a square map; or `process:COMMAND`, a child process (docs/engines.md). The handle owns what engines build
- * for it; dispose of it.
+ * encoder/model.json and decoder/model.json of tfjs; one .onnx or model.json file that is a square map; or
+ * `process:COMMAND`, a child process (docs/engines.md). Behind a path `#class`, `#pooled` or `#tokens,mask=RATIO@SEED`
+ * say what the options `latent` and `mask` say. The handle owns what engines build for it; dispose of it.
  *
  * Throws InputError naming the file where something is missing, damaged, or does not fit, UnsupportedOperatorError
  * where the native graph has no such operator and `engine` allows no other, and EngineError where a process fails.
  */
 export async function loadAutoencoder(path: string, options: LoadOptions = {}): Promise<Autoencoder> {
   checkOptions(options);
+  const asked = tokenOptions(options);
+  const named = path.startsWith(PROCESS_PREFIX) || existsSync(path) ? null : splitTokens(path);
+  if (named !== null && asked !== null) {
+    throw new InputError(
+      `${path}: names its latent, and so do the options latent and mask: expected one of them`,
+    );
+  }
+  const model = await loadFrom(named?.path ?? path, options);
+  const tokens = named?.tokens ?? asked;
+  if (tokens === null) return model;
+  try {
+    return withTokens(model, tokens);
+  } finally {
+    await model[Symbol.asyncDispose]();
+  }
+}
+
+async function loadFrom(path: string, options: LoadOptions): Promise<Autoencoder> {
   if (path.startsWith(PROCESS_PREFIX)) return fromCommandLine(path.slice(PROCESS_PREFIX.length));
   let status: Stats;
   try {
@@ -77,10 +98,9 @@ function checkOptions(options: LoadOptions) {
       }
     } else if (key === "engine") {
       engineChoice(String(value));
-    } else {
-      throw new InputError(
-        `unknown option "${key}", expected latentShape, inputShape, format, encoderOutput or engine`,
-      );
+    } else if (key !== "latent" && key !== "mask") {
+      const known = "latentShape, inputShape, format, encoderOutput, engine, latent or mask";
+      throw new InputError(`unknown option "${key}", expected ${known}`);
     }
   }
 }

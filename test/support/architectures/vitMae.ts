@@ -18,6 +18,10 @@ export interface VitMaeOptions {
   readonly attention: AttentionForm;
   /** One projection for queries, keys and values, or three. */
   readonly projection: "packed" | "separate";
+  /** The patches that the encoder goes on with, as the real thing does under a mask. Default: all. */
+  readonly visible?: readonly number[];
+  /** Default: true. */
+  readonly classToken?: boolean;
 }
 
 /** ViT-MAE base of the paper at 224². */
@@ -91,8 +95,14 @@ export function vitMae(options: VitMaeOptions): { encoder: Uint8Array; decoder: 
   const flat = e.op("Reshape", [patches, e.wholes(0, width, -1)]);
   const rows = e.op("Transpose", [flat], { perm: { ints: [0, 2, 1] } });
   const placed = e.op("Add", [rows, e.weight([1, tokens, width], 0.5)]);
-  const token = spreadOverBatch(e, placed, e.weight([1, 1, width], 0.5));
-  let x = e.op("Concat", [token, placed], { axis: { i: 1 } });
+  const { visible, classToken = true } = options;
+  const seen =
+    visible === undefined ? placed : e.op("Gather", [placed, e.wholes(...visible)], { axis: { i: 1 } });
+  let x = seen;
+  if (classToken) {
+    const token = spreadOverBatch(e, seen, e.weight([1, 1, width], 0.5));
+    x = e.op("Concat", [token, seen], { axis: { i: 1 } });
+  }
   for (let i = 0; i < depth; i++) x = block(e, x, width, heads, options);
   const encoder = e.finish(
     "image",
@@ -101,18 +111,17 @@ export function vitMae(options: VitMaeOptions): { encoder: Uint8Array; decoder: 
   );
 
   const d = exporter({ opset, seed: seed + 1 });
-  let y = d.op("Add", [
-    linear(d, "tokens", width, decoderWidth),
-    d.weight([1, tokens + 1, decoderWidth], 0.5),
-  ]);
+  const first = classToken ? 1 : 0;
+  const positions = d.weight([1, tokens + first, decoderWidth], 0.5);
+  let y = d.op("Add", [linear(d, "tokens", width, decoderWidth), positions]);
   for (let i = 0; i < options.decoderDepth; i++) {
     y = block(d, y, decoderWidth, options.decoderHeads, options);
   }
   const last = layerNorm(d, y, decoderWidth, options.layerNormOperator);
   const pixels = linear(d, last, decoderWidth, patch * patch * 3);
-  const withoutClass = d.op("Slice", [pixels, d.wholes(1), d.wholes(tokens + 1), d.wholes(1)]);
+  const withoutClass = d.op("Slice", [pixels, d.wholes(first), d.wholes(tokens + first), d.wholes(1)]);
   const grid = d.op("Reshape", [withoutClass, d.wholes(0, side, side, patch, patch, 3)]);
   const picture = d.op("Einsum", [grid], { equation: { s: "nhwpqc->nchpwq" } });
   const output = d.op("Reshape", [picture, d.wholes(0, 3, image, image)]);
-  return { encoder, decoder: d.finish("tokens", ["batch", tokens + 1, width], output) };
+  return { encoder, decoder: d.finish("tokens", ["batch", tokens + first, width], output) };
 }
