@@ -94,6 +94,13 @@ Activation activation_from_js(const Napi::Object& object, const std::string& whe
         {"geluTanh", ActivationKind::gelu_tanh},
         {"silu", ActivationKind::silu},
         {"clip", ActivationKind::clip},
+        {"erf", ActivationKind::erf},
+        {"exp", ActivationKind::exp},
+        {"log", ActivationKind::log},
+        {"sqrt", ActivationKind::sqrt},
+        {"reciprocal", ActivationKind::reciprocal},
+        {"abs", ActivationKind::abs},
+        {"pow", ActivationKind::pow},
     };
     const std::string kind = text(object, "kind", where);
     const auto found = kinds.find(kind);

@@ -2,6 +2,7 @@
 
 #include "latdyn/error.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -21,7 +22,9 @@ const std::set<std::string> known_ops = {
     "conv",         "convTranspose", "linear",      "matmul",         "add",           "sub",
     "mul",          "div",           "activate",    "groupNorm",      "resizeNearest", "maxPool",
     "averagePool",  "reduceMean",    "pad",         "reshape",        "transpose",     "concat",
-    "activateGrad", "groupNormGrad", "maxPoolGrad", "maxPoolAdjoint",
+    "activateGrad", "groupNormGrad", "maxPoolGrad", "maxPoolAdjoint", "layerNorm",     "layerNormGrad",
+    "softmax",      "softmaxGrad",   "attention",   "gather",         "scatterAdd",    "topKMask",
+    "greater",
 };
 
 } // namespace
@@ -171,7 +174,7 @@ Shape infer(const Graph& graph, const Node& node) {
         y.push_back(n);
         return y;
     }
-    if (op == "add" || op == "sub" || op == "mul" || op == "div") {
+    if (op == "add" || op == "sub" || op == "mul" || op == "div" || op == "greater") {
         arity(2, 2);
         return broadcast(node, input(0).shape, input(1).shape);
     }
@@ -223,7 +226,48 @@ Shape infer(const Graph& graph, const Node& node) {
         want(2, {x[0]});
         return x;
     }
-    if (op == "activateGrad" || op == "groupNormGrad" || op == "maxPoolGrad" || op == "maxPoolAdjoint") {
+    // The last `dimensions` axes of x.
+    const auto trailing = [&](const Shape& x) -> Shape {
+        const int64_t dimensions = node.integer("dimensions");
+        if (dimensions < 1 || dimensions > static_cast<int64_t>(x.size()))
+            refuse(node, "normalises " + std::to_string(dimensions) + " axes of " + format(x));
+        node.number("epsilon");
+        return Shape(x.end() - dimensions, x.end());
+    };
+    if (op == "layerNorm") {
+        arity(3, 3);
+        constant(1);
+        constant(2);
+        const Shape normalised = trailing(input(0).shape);
+        want(1, normalised);
+        want(2, normalised);
+        return input(0).shape;
+    }
+    if (op == "attention") {
+        arity(3, 4);
+        const Shape &q = input(0).shape, &k = input(1).shape, &v = input(2).shape;
+        const size_t rank = q.size();
+        const bool fits = rank >= 2 && k.size() == rank && v.size() == rank &&
+                          std::equal(q.begin(), q.end() - 2, k.begin()) &&
+                          std::equal(q.begin(), q.end() - 2, v.begin()) && q.back() == k.back() &&
+                          k[rank - 2] == v[rank - 2];
+        if (!fits)
+            refuse(node, "does not attend from " + format(q) + " to " + format(k) + " and " + format(v));
+        if (!std::isfinite(node.number("scale")))
+            refuse(node, "scale is not finite");
+        Shape scores = q;
+        scores.back() = k[rank - 2];
+        if (node.inputs.size() == 4) {
+            constant(3);
+            if (broadcast(node, input(3).shape, scores) != scores)
+                refuse(node, "bias of shape " + format(input(3).shape) + " does not broadcast to " +
+                                 format(scores));
+        }
+        scores.back() = v.back();
+        return scores;
+    }
+    if (op == "activateGrad" || op == "groupNormGrad" || op == "maxPoolGrad" || op == "maxPoolAdjoint" ||
+        op == "layerNormGrad" || op == "softmaxGrad") {
         arity(2, 2);
         const Shape& x = input(0).shape;
         if (op == "maxPoolAdjoint") {
@@ -236,6 +280,10 @@ Shape infer(const Graph& graph, const Node& node) {
             refuse(node, "has no function");
         if (op == "groupNormGrad")
             groups_divide(x);
+        if (op == "layerNormGrad")
+            trailing(x);
+        if (op == "softmaxGrad" && x.empty())
+            refuse(node, "input is a scalar");
         if (op != "maxPoolGrad")
             return x;
         rank(0, 3);
@@ -248,6 +296,36 @@ Shape infer(const Graph& graph, const Node& node) {
         if (node.activation.kind == ActivationKind::none)
             refuse(node, "has no function");
         return x;
+    }
+    if (op == "softmax" || op == "topKMask") {
+        if (x.empty())
+            refuse(node, "input is a scalar");
+        if (op == "topKMask") {
+            const int64_t k = node.integer("k");
+            if (k < 1 || k > x.back())
+                refuse(node, "k is " + std::to_string(k) + " on an axis of " + std::to_string(x.back()));
+        }
+        return x;
+    }
+    if (op == "gather" || op == "scatterAdd") {
+        const int64_t axis = node.integer("axis");
+        if (axis < 0 || axis >= static_cast<int64_t>(x.size()))
+            refuse(node, "axis " + std::to_string(axis) + " is not one of " + format(x));
+        const auto indices = node.ints("indices");
+        const int64_t picked = static_cast<int64_t>(indices.size());
+        const int64_t size = op == "gather" ? x[axis] : node.integer("size");
+        if (size < 1)
+            refuse(node, "size is " + std::to_string(size));
+        if (op == "scatterAdd" && picked != x[axis])
+            refuse(node, "has " + std::to_string(picked) + " indices for axis " + std::to_string(axis) +
+                             " of " + format(x));
+        for (int64_t index : indices)
+            if (index < 0 || index >= size)
+                refuse(node, "index " + std::to_string(index) + " is outside an axis of " +
+                                 std::to_string(size));
+        Shape out = x;
+        out[axis] = op == "gather" ? picked : size;
+        return out;
     }
     const Shape& y = graph.values[node.output].shape;
     if (op == "resizeNearest") {
@@ -381,6 +459,13 @@ double Graph::nominal_flops() const {
                      static_cast<double>(w.shape[0]);
         } else if (node.op == "matmul") {
             flops += 2 * elements(node.output) * static_cast<double>(values[node.inputs[0]].shape.back());
+        } else if (node.op == "attention") {
+            // q·kᵀ and the product with v.
+            const auto &q = values[node.inputs[0]].shape, &v = values[node.inputs[2]].shape;
+            const double sources = static_cast<double>(v[v.size() - 2]);
+            flops += 2 * sources *
+                     (elements(node.inputs[0]) +
+                      elements(node.inputs[0]) / static_cast<double>(q.back()) * static_cast<double>(v.back()));
         }
     }
     return flops;

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <set>
 
 namespace latdyn {
 
@@ -43,6 +44,10 @@ struct Arena {
 };
 
 using Step = std::function<void(const Arena&)>;
+
+// Operators whose result is row-major whatever their inputs are.
+const std::set<std::string> row_major_ops = {"linear",  "matmul",      "reshape",   "transpose",
+                                             "softmax", "softmaxGrad", "attention", "topKMask"};
 
 class LanesWorkspace final : public Workspace {
   public:
@@ -182,8 +187,7 @@ class Builder {
         for (const Node& node : graph.nodes) {
             if (node.op == "conv" || node.op == "convTranspose")
                 prefer(node.output);
-            else if (node.op != "linear" && node.op != "matmul" && node.op != "reshape" &&
-                     node.op != "transpose")
+            else if (!row_major_ops.count(node.op))
                 for (int in : node.inputs)
                     if (orders[in] == Order::channels_last && shape(in).size() == shape(node.output).size())
                         prefer(node.output);
@@ -380,12 +384,22 @@ class Builder {
             linear(node);
         else if (op == "matmul")
             product(node);
-        else if (op == "add" || op == "sub" || op == "mul" || op == "div")
+        else if (op == "add" || op == "sub" || op == "mul" || op == "div" || op == "greater")
             binary(node);
         else if (op == "activate")
             activate(node);
-        else if (op == "groupNorm")
-            group_norm(node);
+        else if (op == "groupNorm" || op == "layerNorm")
+            norm(node);
+        else if (op == "softmax")
+            softmax(node);
+        else if (op == "softmaxGrad")
+            softmax_grad(node);
+        else if (op == "attention")
+            attention(node);
+        else if (op == "topKMask")
+            top_k_mask(node);
+        else if (op == "scatterAdd")
+            scatter_add(node);
         else if (op == "maxPool" || op == "averagePool")
             pool(node);
         else if (op == "reduceMean")
@@ -396,8 +410,8 @@ class Builder {
             concat(node);
         else if (op == "activateGrad")
             activate_grad(node);
-        else if (op == "groupNormGrad")
-            group_norm_grad(node);
+        else if (op == "groupNormGrad" || op == "layerNormGrad")
+            norm_grad(node);
         else if (op == "maxPoolGrad" || op == "maxPoolAdjoint")
             max_pool_grad(node);
         else
@@ -541,7 +555,8 @@ class Builder {
         const auto op = node.op == "add"   ? BinaryOp::add
                         : node.op == "sub" ? BinaryOp::sub
                         : node.op == "mul" ? BinaryOp::mul
-                                           : BinaryOp::div;
+                        : node.op == "div" ? BinaryOp::div
+                                           : BinaryOp::greater;
         struct Operand {
             int buffer = -1;
             Indices index;
@@ -593,27 +608,41 @@ class Builder {
         });
     }
 
+    // How many groups of consecutive row-major elements a normalisation has.
+    int64_t groups_of(const Node& node) const {
+        if (node.op == "groupNorm" || node.op == "groupNormGrad")
+            return node.integer("groups");
+        const Shape& s = shape(node.output);
+        return std::accumulate(s.begin(), s.end() - node.integer("dimensions"), int64_t{1},
+                               std::multiplies<>());
+    }
+
     // Row-major elements, group after group, each group in storage order so that memory is read forwards.
     Indices grouped_elements(const Node& node) const {
         Indices elements(graph.values[node.output].elements());
         std::iota(elements.begin(), elements.end(), 0);
-        const auto per_group = static_cast<ptrdiff_t>(elements.size()) / node.integer("groups");
+        const auto per_group = static_cast<ptrdiff_t>(elements.size()) / groups_of(node);
         for (auto group = elements.begin(); group != elements.end(); group += per_group)
             std::sort(group, group + per_group,
                       [&](int32_t i, int32_t j) { return place(node.output, i) < place(node.output, j); });
         return elements;
     }
 
-    void group_norm(const Node& node) {
-        const int64_t n = graph.values[node.output].elements(), channels = shape(node.output)[0];
-        const int64_t groups = node.integer("groups"), per_group = n / groups;
+    void norm(const Node& node) {
+        const int64_t n = graph.values[node.output].elements();
+        const int64_t groups = groups_of(node), per_group = n / groups;
         const auto &scale = graph.values[node.inputs[1]].constant,
                    &bias = graph.values[node.inputs[2]].constant;
+        // A channel of a groupNorm is the elements that share its scale; a layerNorm has one for each of a
+        // group.
+        const int64_t factors = static_cast<int64_t>(scale.size());
+        const bool by_channel = node.op == "groupNorm";
         Indices members = grouped_elements(node);
         std::vector<float> scales(n), biases(n);
         for (int64_t i = 0; i < n; i++) {
-            scales[i] = scale[members[i] / (n / channels)];
-            biases[i] = bias[members[i] / (n / channels)];
+            const int64_t factor = by_channel ? members[i] / (n / factors) : members[i] % factors;
+            scales[i] = scale[factor];
+            biases[i] = bias[factor];
             members[i] = narrow(place(node.output, members[i]));
         }
         const int x = stored(node.inputs[0], orders[node.output]);
@@ -637,8 +666,8 @@ class Builder {
         });
     }
 
-    void group_norm_grad(const Node& node) {
-        const int64_t groups = node.integer("groups");
+    void norm_grad(const Node& node) {
+        const int64_t groups = groups_of(node);
         Indices members = grouped_elements(node);
         const int64_t per_group = static_cast<int64_t>(members.size()) / groups;
         for (int32_t& m : members)
@@ -652,6 +681,88 @@ class Builder {
              k = kernels.group_norm_grad](const Arena& a) {
                 k({a[x], a[t], a[out], members.data(), narrow(groups), narrow(per_group), epsilon, a.tile});
             });
+    }
+
+    // The last axis, and how often it is there.
+    struct Rows {
+        int32_t outer, size;
+    };
+    Rows rows_of(int value) const {
+        const int64_t size = shape(value).back();
+        return {narrow(graph.values[value].elements() / size), narrow(size)};
+    }
+
+    void softmax(const Node& node) {
+        const int x = stored(node.inputs[0], Order::row_major), out = result(node);
+        const Rows rows = rows_of(node.output);
+        add_step({x}, out, [=, k = kernels.softmax](const Arena& a) {
+            k({a[x], a[out], rows.outer, rows.size, a.tile});
+        });
+    }
+
+    void softmax_grad(const Node& node) {
+        const int s = stored(node.inputs[0], Order::row_major), t = stored(node.inputs[1], Order::row_major);
+        const int out = result(node);
+        const Rows rows = rows_of(node.output);
+        add_step({s, t}, out, [=, k = kernels.softmax_grad](const Arena& a) {
+            k({a[s], a[t], a[out], rows.outer, rows.size, a.tile});
+        });
+    }
+
+    void top_k_mask(const Node& node) {
+        const int x = stored(node.inputs[0], Order::row_major), out = result(node);
+        const Rows rows = rows_of(node.output);
+        add_step({x}, out, [=, count = narrow(node.integer("k")), k = kernels.top_k_mask](const Arena& a) {
+            k({a[x], a[out], rows.outer, rows.size, count, a.tile});
+        });
+    }
+
+    void attention(const Node& node) {
+        const Shape &qs = shape(node.inputs[0]), &vs = shape(node.inputs[2]);
+        const Rows q_rows = rows_of(node.inputs[0]), v_rows = rows_of(node.inputs[2]);
+        const int32_t targets = narrow(qs[qs.size() - 2]), sources = narrow(vs[vs.size() - 2]);
+        const int32_t batch = q_rows.outer / targets;
+        std::vector<float> bias;
+        Indices bias_offset;
+        int32_t bias_row = 0, bias_column = 0;
+        if (node.inputs.size() == 4) {
+            bias = graph.values[node.inputs[3]].constant;
+            Shape bs = shape(node.inputs[3]);
+            bs.insert(bs.begin(), qs.size() - bs.size(), 1);
+            const int64_t rows = bs[bs.size() - 2], columns = bs.back();
+            bias_column = columns > 1 ? 1 : 0;
+            bias_row = rows > 1 ? narrow(columns) : 0;
+            bias_offset =
+                broadcast_index(Shape(bs.begin(), bs.end() - 2), Shape(qs.begin(), qs.end() - 2));
+            for (int32_t& offset : bias_offset)
+                offset *= narrow(rows * columns);
+        }
+        const int q = stored(node.inputs[0], Order::row_major), k = stored(node.inputs[1], Order::row_major),
+                  v = stored(node.inputs[2], Order::row_major);
+        const int out = result(node);
+        add_step({q, k, v}, out,
+                 [=, bias = std::move(bias), bias_offset = std::move(bias_offset),
+                  scale = static_cast<float>(node.number("scale")),
+                  kernel = kernels.attention](const Arena& a) {
+                     kernel({a[q], a[k], a[v], a[out], bias.empty() ? nullptr : bias.data(),
+                             bias_offset.data(), bias_row, bias_column, batch, targets, sources, q_rows.size,
+                             v_rows.size, scale, a.tile});
+                 });
+    }
+
+    // A sum over the picked elements that come from each place: none where nothing was picked.
+    void scatter_add(const Node& node) {
+        const Shape &us = shape(node.inputs[0]), &ys = shape(node.output);
+        const int64_t axis = node.integer("axis"), n = graph.values[node.inputs[0]].elements();
+        const auto indices = node.ints("indices");
+        const int64_t inner =
+            std::accumulate(us.begin() + axis + 1, us.end(), int64_t{1}, std::multiplies<>());
+        std::vector<Indices> lists(graph.values[node.output].elements());
+        for (int64_t e = 0; e < n; e++) {
+            const int64_t outer = e / (us[axis] * inner), along = e / inner % us[axis];
+            lists[(outer * ys[axis] + indices[along]) * inner + e % inner].push_back(narrow(e));
+        }
+        emit_reduce(node, lists, std::vector<float>(lists.size(), 1.0f));
     }
 
     void max_pool_grad(const Node& node) {
@@ -816,7 +927,7 @@ class Builder {
         }
     }
 
-    // pad, resizeNearest, transpose: each output element comes from one input element or is a number.
+    // pad, resizeNearest, transpose, gather: each output element comes from one input element or is a number.
     void movement(const Node& node) {
         const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
         const size_t rank = ys.size();
@@ -838,6 +949,8 @@ class Builder {
             if (node.op == "resizeNearest" && d > 0)
                 for (int64_t& i : from)
                     i /= node.ints("scales")[d - 1];
+            if (node.op == "gather" && static_cast<int64_t>(d) == node.integer("axis"))
+                from = node.ints("indices");
             if (node.op == "pad") {
                 const int64_t before = node.ints("before")[d], mode = node.integer("mode"), last = xs[d] - 1;
                 for (int64_t& i : from) {

@@ -1,19 +1,22 @@
 // oneDNN's layouts, one row at a time: compiles a graph to primitives and loops over one arena.
 //
-// Convolutions, deconvolutions and products are oneDNN primitives of minibatch 1 in the layout they run best
-// in; the other operators follow the layout of their input where they can, so that a chain of convolutions
-// has no reorders. A value may exist in several layouts; each is made once, when first asked for.
+// Convolutions and deconvolutions are oneDNN primitives of minibatch 1 in the layout they run best in;
+// products, attention, norms and element-wise functions are kernels of our own (row/kernels.h). The other
+// operators follow the layout of their input where they can, so that a chain of convolutions has no reorders.
+// A value may exist in several layouts; each is made once, when first asked for. Reshapes, transposes and
+// slices are strides over the memory that is there, until somebody needs the elements side by side.
 //
 // NaN. Some of oneDNN's kernels compute ReLU and clip with the processor's max, which turns NaN into a
 // number: a diverged row would look alive again. Whether a kernel does is not documented, differs between
 // kernels and may change with the version, so each fused activation is tried on NaN when the plan is compiled
-// (hides_nan) and runs as a loop of our own where NaN gets lost. Max pooling is always our own for that
+// (count_nan) and runs as a loop of our own where NaN gets lost. Max pooling is always our own for that
 // reason.
 //
-// The instruction set is oneDNN's choice for the whole process, not the caller's for one plan.
+// The instruction set of our own kernels is the caller's choice; oneDNN's is its own for the whole process.
 #include "latdyn/error.h"
 #include "onednn_program.h"
 #include "plain_ops.h"
+#include "row/kernels.h"
 
 #include <algorithm>
 #include <cmath>
@@ -107,7 +110,7 @@ struct Eltwise {
     float alpha, beta, scale;
 };
 
-// oneDNN's form of an activation: scale · kind(x).
+// oneDNN's form of an activation: scale · kind(x). None for those that no convolution ends with.
 std::optional<Eltwise> eltwise(const Activation& f) {
     switch (f.kind) {
     case ActivationKind::none:
@@ -134,14 +137,16 @@ std::optional<Eltwise> eltwise(const Activation& f) {
         return Eltwise{algorithm::eltwise_swish, 1, 0, 1};
     case ActivationKind::clip:
         return Eltwise{algorithm::eltwise_clip, f.alpha, f.beta, 1};
+    case ActivationKind::erf:
+    case ActivationKind::exp:
+    case ActivationKind::log:
+    case ActivationKind::sqrt:
+    case ActivationKind::reciprocal:
+    case ActivationKind::abs:
+    case ActivationKind::pow:
+        break;
     }
     return std::nullopt;
-}
-
-// Where a loop over memory is as fast as anything.
-bool is_cheap(const Activation& f) {
-    return f.kind == ActivationKind::none || f.kind == ActivationKind::relu ||
-           f.kind == ActivationKind::leaky_relu || f.kind == ActivationKind::clip;
 }
 
 // --- Primitives -----------------------------------------------------------------------------------------
@@ -156,10 +161,6 @@ struct Product {
 template <class Primitive, class Description> Product product(const Description& description) {
     return {Primitive(description),  description.src_desc(), description.weights_desc(),
             description.bias_desc(), description.dst_desc(), description.scratchpad_desc()};
-}
-template <> Product product<dnnl::matmul>(const dnnl::matmul::primitive_desc& description) {
-    return {dnnl::matmul(description), description.src_desc(),       description.weights_desc(), {},
-            description.dst_desc(),    description.scratchpad_desc()};
 }
 
 // oneDNN's reference kernels are thousands of times slower than the others, its GEMM-based ones need
@@ -212,12 +213,14 @@ int64_t count_nan(const dnnl::engine& engine, dnnl::stream& stream, const Produc
 
 class Compiler {
   public:
-    explicit Compiler(const Graph& graph)
-        : graph_(graph), stream_(program_.engine), forms_(graph.values.size()),
-          last_use_(graph.values.size(), -1) {
+    Compiler(const Graph& graph, Isa isa)
+        : graph_(graph), kernels_(row::kernels_of(isa)), stream_(program_.engine),
+          forms_(graph.values.size()), last_use_(graph.values.size(), -1), readers_(graph.values.size()) {
         for (size_t i = 0; i < graph.nodes.size(); ++i) {
-            for (int v : graph.nodes[i].inputs)
+            for (int v : graph.nodes[i].inputs) {
                 last_use_[v] = static_cast<int>(i);
+                readers_[v].push_back(static_cast<int>(i));
+            }
             if (graph.nodes[i].residual >= 0)
                 last_use_[graph.nodes[i].residual] = static_cast<int>(i);
         }
@@ -290,6 +293,8 @@ class Compiler {
 
     // What the node computed, or the constant.
     Tensor first_form(int value) {
+        if (forms_[value].empty() && views_.count(value))
+            gather_elements(value);
         if (forms_[value].empty()) {
             const Value& v = graph_.values[value];
             const memory::desc desc = row_major(dims_of(value));
@@ -298,6 +303,95 @@ class Compiler {
             define(value, tensor);
         }
         return forms_[value].front();
+    }
+
+    // --- Strides ---
+
+    // Elements of a row-major tensor that a value is made of: element i of axis a is stride[a]·i further.
+    struct Strided {
+        Tensor base;
+        int64_t offset = 0;
+        std::vector<int64_t> stride;
+    };
+
+    static std::vector<int64_t> dense_strides(const std::vector<int64_t>& shape) {
+        std::vector<int64_t> strides(shape.size());
+        int64_t step = 1;
+        for (size_t i = shape.size(); i-- > 0; step *= shape[i])
+            strides[i] = step;
+        return strides;
+    }
+
+    void define_view(int value, Strided view) {
+        int& until = needed_until_[view.base.buffer];
+        until = std::max(until, last_use_[value]);
+        views_[value] = std::move(view);
+    }
+
+    // Where the value's elements are; a value that is nowhere yet, or in blocks only, becomes row-major.
+    Strided strided(int value) {
+        const auto found = views_.find(value);
+        if (found != views_.end())
+            return found->second;
+        return {plain(value), 0, dense_strides(shape(value))};
+    }
+    // The same with the last axis side by side.
+    Strided side_by_side(int value) {
+        const Strided view = strided(value);
+        if (shape(value).back() == 1 || view.stride.back() == 1)
+            return view;
+        return {plain(value), 0, dense_strides(shape(value))};
+    }
+
+    // A view's elements one after another: the memory itself where they are that already.
+    void gather_elements(int value) {
+        const Strided view = views_.at(value);
+        const std::vector<int64_t>& extent = shape(value);
+        const std::vector<int64_t> dense = dense_strides(extent);
+        bool same = view.offset == 0 && !is_constant(view.base) &&
+                    static_cast<size_t>(graph_.values[value].elements()) * sizeof(float) ==
+                        program_.buffers[view.base.buffer].bytes;
+        for (size_t i = 0; i < extent.size(); ++i)
+            same = same && (extent[i] == 1 || view.stride[i] == dense[i]);
+        const memory::desc desc = row_major(dims_of(value));
+        if (same) {
+            define(value, {view.base.buffer, desc});
+            return;
+        }
+        const Tensor y = make(desc);
+        add_loop({view.base, y}, [walk = plain::strided(extent, view.stride), offset = view.offset](
+                                     float* const* t) { plain::transpose(walk, t[0] + offset, t[1]); });
+        define(value, y);
+    }
+
+    // Strides of the same elements under another shape, where there are such.
+    static std::optional<std::vector<int64_t>> reshaped(const std::vector<int64_t>& from,
+                                                        const std::vector<int64_t>& stride,
+                                                        const std::vector<int64_t>& to) {
+        // Runs of axes that one stride walks through, as [elements, stride].
+        std::vector<std::pair<int64_t, int64_t>> runs;
+        for (size_t i = 0; i < from.size(); ++i) {
+            if (from[i] == 1)
+                continue;
+            if (!runs.empty() && runs.back().second == stride[i] * from[i])
+                runs.back() = {runs.back().first * from[i], stride[i]};
+            else
+                runs.emplace_back(from[i], stride[i]);
+        }
+        std::vector<int64_t> out(to.size(), 0);
+        size_t axis = to.size();
+        for (size_t r = runs.size(); r-- > 0;) {
+            auto [left, step] = runs[r];
+            while (left > 1) {
+                if (axis == 0 || left % to[axis - 1] != 0)
+                    return std::nullopt;
+                --axis;
+                out[axis] = step;
+                left /= to[axis];
+                step *= to[axis];
+            }
+        }
+        return out;
     }
 
     // `value` in a layout.
@@ -378,48 +472,26 @@ class Compiler {
     Tensor activated(Tensor x, const Activation& f, bool in_place) {
         if (f.kind == ActivationKind::none)
             return x;
-        if (!is_cheap(f) && f.kind != ActivationKind::selu) {
-            const Eltwise e = *eltwise(f);
-            const dnnl::eltwise_forward::desc desc(prop_kind::forward_inference, e.kind, x.desc, e.alpha,
-                                                   e.beta);
-            const dnnl::eltwise_forward::primitive_desc description(desc, attributes(nullptr, false),
-                                                                    program_.engine);
-            const dnnl::eltwise_forward primitive(description);
-            if (is_fast(description.impl_info_str()) &&
-                !hides_nan(primitive, x.desc, description.scratchpad_desc())) {
-                const Tensor y = in_place ? x : make(x.desc);
-                add_primitive(primitive, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}},
-                              description.scratchpad_desc());
-                return y;
-            }
-        }
-        // Our own loop runs over the zero padding too, which must stay zero.
-        if (has_padding(x.desc) && !plain::keeps_zero(f)) {
+        // The loop runs over the zero padding too, which must stay zero.
+        if (has_padding(x.desc) && !keeps_zero(f)) {
             x = reordered(x, row_major(x.desc.dims()));
             in_place = !is_constant(x);
         }
         const Tensor y = in_place ? x : make(x.desc);
-        add_loop({x, y},
-                 [f, n = stored_elements(x.desc)](float* const* t) { plain::activate(f, t[0], t[1], n); });
+        add_loop({x, y}, [f, n = stored_elements(x.desc), kernel = kernels_.activate](float* const* t) {
+            kernel({.x = t[0], .residual = nullptr, .out = t[1], .elements = n, .function = f});
+        });
         return y;
     }
 
-    bool hides_nan(const dnnl::eltwise_forward& primitive, const memory::desc& desc,
-                   const memory::desc& scratch) {
-        memory x(desc, program_.engine), y(desc, program_.engine), scratchpad(scratch, program_.engine);
-        float* data = static_cast<float*>(x.get_data_handle());
-        std::fill_n(data, stored_elements(desc), std::numeric_limits<float>::quiet_NaN());
-        primitive.execute(stream_, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}, {DNNL_ARG_SCRATCHPAD, scratchpad}});
-        stream_.wait();
-        const memory::desc flat = row_major(desc.dims());
-        memory result(flat, program_.engine);
-        dnnl::reorder(y, result).execute(stream_, y, result);
-        stream_.wait();
-        data = static_cast<float*>(result.get_data_handle());
-        return !std::all_of(data, data + stored_elements(flat), [](float v) { return std::isnan(v); });
+    // f(0) == 0: the function may run over the zero padding of a blocked layout.
+    bool keeps_zero(const Activation& f) const {
+        alignas(64) float zero[16] = {};
+        kernels_.activate({.x = zero, .residual = nullptr, .out = zero, .elements = 1, .function = f});
+        return zero[0] == 0;
     }
 
-    // --- Products: conv, convTranspose, linear, matmul ---
+    // --- Convolutions ---
 
     // One way of running a product: gives the primitive under attributes, or nothing where oneDNN has none.
     using Way = std::function<std::optional<Product>(const primitive_attr&)>;
@@ -443,6 +515,7 @@ class Compiler {
     // NaN. `may_fuse` false: bare.
     Product choose(const Node& node, const std::vector<Way>& ways, bool may_fuse = true) {
         const bool activates = node.activation.kind != ActivationKind::none, adds = node.residual >= 0;
+        may_fuse = may_fuse && (!activates || eltwise(node.activation));
         for (const Way& way : ways) {
             std::optional<Product> bare = way(attributes(nullptr, false));
             if (!bare)
@@ -470,7 +543,7 @@ class Compiler {
         Tensor y;
         if (node.residual >= 0 && p.fused) {
             // oneDNN adds to what the target holds: the residual itself, where this is its last use.
-            const Tensor residual = product_form(node.residual, p.target);
+            const Tensor residual = as(node.residual, p.target);
             const bool read_too = std::any_of(arguments.begin(), arguments.end(), [&](const auto& argument) {
                 return argument.second.buffer == residual.buffer;
             });
@@ -486,7 +559,7 @@ class Compiler {
         arguments.emplace_back(DNNL_ARG_DST, y);
         add_primitive(p.primitive, std::move(arguments), p.scratchpad);
         if (p.fused)
-            define_product(node, y);
+            define(node.output, y);
         else
             finish_product(node, y);
     }
@@ -495,29 +568,17 @@ class Compiler {
     void finish_product(const Node& node, Tensor y) {
         Activation left = node.activation;
         if (node.residual >= 0) {
-            const Tensor residual = product_form(node.residual, y.desc);
-            const bool at_once = is_cheap(left) && (!has_padding(y.desc) || plain::keeps_zero(left));
+            const Tensor residual = as(node.residual, y.desc);
+            const bool at_once = !has_padding(y.desc) || keeps_zero(left);
             const Activation f = at_once ? left : Activation{};
-            add_loop({residual, y}, [f, n = stored_elements(y.desc)](float* const* t) {
-                plain::add_activate(f, t[0], t[1], n);
+            add_loop({residual, y}, [f, n = stored_elements(y.desc), kernel = kernels_.activate](
+                                        float* const* t) {
+                kernel({.x = t[1], .residual = t[0], .out = t[1], .elements = n, .function = f});
             });
             if (at_once)
                 left = Activation{};
         }
-        define_product(node, activated(y, left, true));
-    }
-
-    // A product's axes may be folded.
-    void define_product(const Node& node, const Tensor& y) {
-        define(node.output,
-               y.desc.dims() == dims_of(node.output) ? y : view(y, row_major(dims_of(node.output))));
-    }
-
-    // A value of a node's output shape in the layout of its product, whose axes may be folded.
-    Tensor product_form(int value, const memory::desc& desc) {
-        if (desc.dims() == dims_of(value))
-            return as(value, desc);
-        return reordered(view(plain(value), row_major(desc.dims())), desc);
+        define(node.output, activated(y, left, true));
     }
 
     std::optional<Tensor> bias_of(const Node& node, int64_t outputs) {
@@ -637,31 +698,174 @@ class Compiler {
         finish_product(node, target);
     }
 
+    // --- Products: linear, matmul, attention ---
+
+    // b [depth, columns], element (l, c) at b[l·row + c·column], packed now.
+    Tensor packed(const float* b, int64_t row, int64_t column, int64_t depth, int64_t columns) {
+        const int64_t n = kernels_.packed_size(depth, columns);
+        const Tensor panels{program_.add_constant(static_cast<size_t>(n) * sizeof(float)), row_major({n})};
+        kernels_.pack(b, row, column, depth, columns, program_.buffers[panels.buffer].constant.get());
+        return panels;
+    }
+
+    Tensor scratch(int64_t floats) { return make(row_major({floats})); }
+
     void lower_linear(const Node& node) {
-        const std::vector<int64_t>& w = shape(node.inputs[1]);
-        const int64_t rows = graph_.values[node.inputs[0]].elements() / w[1];
-        const std::optional<Tensor> bias = bias_of(node, w[0]);
-        const dnnl::inner_product_forward::desc descriptor(
-            prop_kind::forward_inference, row_major({rows, w[1]}), memory::desc({w[0], w[1]}, f32, Tag::any),
-            bias ? bias->desc : memory::desc(), row_major({rows, w[0]}));
-        const Product p = choose(
-            node, {way<dnnl::inner_product_forward>(descriptor, [](std::string_view) { return true; })});
-        add_product(node, p, view(plain(node.inputs[0]), row_major({rows, w[1]})),
-                    view(plain(node.inputs[1]), row_major({w[0], w[1]})), bias);
+        const Value& weights = graph_.values[node.inputs[1]];
+        const int64_t columns = weights.shape[0], depth = weights.shape[1];
+        row::Product p{};
+        p.depth = depth;
+        p.columns = columns;
+        p.rows = graph_.values[node.inputs[0]].elements() / depth;
+        p.activation = node.activation;
+        p.out_row = p.residual_row = columns;
+        Strided a = side_by_side(node.inputs[0]);
+        const auto rows = reshaped(shape(node.inputs[0]), a.stride, {p.rows, depth});
+        if (!rows)
+            a = {plain(node.inputs[0]), 0, {}};
+        p.a_row = rows && p.rows > 1 ? (*rows)[0] : depth;
+        const Tensor y = make(row_major(dims_of(node.output)));
+        std::vector<Tensor> tensors{a.base, packed(weights.constant.data(), 1, depth, depth, columns), y};
+        const bool has_bias = node.inputs.size() == 3, has_residual = node.residual >= 0;
+        if (has_bias)
+            tensors.push_back(packed(graph_.values[node.inputs[2]].constant.data(), 0, 1, 1, columns));
+        if (has_residual)
+            tensors.push_back(plain(node.residual));
+        add_loop(std::move(tensors), [p, has_bias, has_residual, offset = a.offset,
+                                      kernel = kernels_.product](float* const* t) {
+            row::Product call = p;
+            call.a = t[0] + offset;
+            call.panels = t[1];
+            call.out = t[2];
+            call.bias = has_bias ? t[3] : nullptr;
+            call.residual = has_residual ? t[has_bias ? 4 : 3] : nullptr;
+            kernel(call);
+        });
+        define(node.output, y);
+    }
+
+    // Where matrix after matrix of `batch` begins in a value that broadcasts to it; its last two axes are the
+    // matrix.
+    std::vector<int64_t> matrix_offsets(const std::vector<int64_t>& extent, const Strided& view,
+                                        const std::vector<int64_t>& batch) const {
+        std::vector<int64_t> offsets{view.offset};
+        for (size_t axis = 0; axis < batch.size(); ++axis) {
+            const size_t missing = batch.size() + 2 - extent.size();
+            const int64_t step =
+                axis < missing || extent[axis - missing] == 1 ? 0 : view.stride[axis - missing];
+            std::vector<int64_t> next;
+            for (int64_t offset : offsets)
+                for (int64_t i = 0; i < batch[axis]; ++i)
+                    next.push_back(offset + i * step);
+            offsets = std::move(next);
+        }
+        return offsets;
     }
 
     void lower_matmul(const Node& node) {
-        // Equal ranks, as oneDNN wants them.
-        const size_t rank = std::max<size_t>(shape(node.output).size(), 2);
-        const auto ranked = [&](int value) {
-            Dims dims = shape(value);
-            dims.insert(dims.begin(), rank - dims.size(), 1);
-            return row_major(dims);
-        };
-        const memory::desc a = ranked(node.inputs[0]), b = ranked(node.inputs[1]), y = ranked(node.output);
-        const Product p = choose(
-            node, {way<dnnl::matmul>(dnnl::matmul::desc(a, b, y), [](std::string_view) { return true; })});
-        add_product(node, p, view(plain(node.inputs[0]), a), view(plain(node.inputs[1]), b), std::nullopt);
+        const std::vector<int64_t>&as = shape(node.inputs[0]), &bs = shape(node.inputs[1]),
+              &ys = shape(node.output);
+        const std::vector<int64_t> batch(ys.begin(), ys.end() - 2);
+        const Strided a = side_by_side(node.inputs[0]), b = strided(node.inputs[1]);
+        row::Product p{};
+        p.rows = ys[ys.size() - 2];
+        p.columns = ys.back();
+        p.depth = as.back();
+        p.a_row = a.stride[as.size() - 2];
+        p.out_row = p.columns;
+        p.activation = node.activation;
+        const int64_t b_row = b.stride[bs.size() - 2], b_column = b.stride.back();
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({a.base, b.base, y, scratch(kernels_.packed_size(p.depth, p.columns))},
+                 [p, b_row, b_column, a_at = matrix_offsets(as, a, batch),
+                  b_at = matrix_offsets(bs, b, batch), &kernels = kernels_](float* const* t) {
+                     row::Product call = p;
+                     call.panels = t[3];
+                     for (size_t i = 0; i < a_at.size(); ++i) {
+                         if (i == 0 || b_at[i] != b_at[i - 1])
+                             kernels.pack(t[1] + b_at[i], b_row, b_column, p.depth, p.columns, t[3]);
+                         call.a = t[0] + a_at[i];
+                         call.out = t[2] + static_cast<int64_t>(i) * p.rows * p.columns;
+                         kernels.product(call);
+                     }
+                 });
+        define(node.output, y);
+    }
+
+    // The order of axes that the only reader of a value transposes it to, if it leaves the last one alone.
+    std::optional<std::vector<int64_t>> wanted_order(int value) const {
+        if (readers_[value].size() != 1 || value == graph_.output)
+            return std::nullopt;
+        const Node& reader = graph_.nodes[readers_[value][0]];
+        if (reader.op != "transpose")
+            return std::nullopt;
+        auto permutation = reader.ints("permutation");
+        if (permutation.back() + 1 != static_cast<int64_t>(permutation.size()))
+            return std::nullopt;
+        return permutation;
+    }
+
+    void lower_attention(const Node& node) {
+        const std::vector<int64_t>&qs = shape(node.inputs[0]), &ks = shape(node.inputs[1]),
+              &vs = shape(node.inputs[2]), &ys = shape(node.output);
+        const size_t rank = qs.size();
+        const std::vector<int64_t> batch(qs.begin(), qs.end() - 2);
+        const Strided q = side_by_side(node.inputs[0]), k = side_by_side(node.inputs[1]),
+                      v = side_by_side(node.inputs[2]);
+        // Heads are written where the transpose behind them wants them.
+        Strided y{make(row_major({1, graph_.values[node.output].elements()})), 0, dense_strides(ys)};
+        const auto order = wanted_order(node.output);
+        if (order) {
+            std::vector<int64_t> extent;
+            for (int64_t axis : *order)
+                extent.push_back(ys[axis]);
+            const auto dense = dense_strides(extent);
+            for (size_t i = 0; i < rank; ++i)
+                y.stride[(*order)[i]] = dense[i];
+        }
+        row::Attention p{};
+        p.targets = qs[rank - 2];
+        p.sources = ks[rank - 2];
+        p.depth = qs.back();
+        p.width = vs.back();
+        p.q_row = q.stride[rank - 2];
+        p.k_row = k.stride[rank - 2];
+        p.v_row = v.stride[rank - 2];
+        p.out_row = y.stride[rank - 2];
+        p.scale = static_cast<float>(node.number("scale"));
+        std::vector<Tensor> tensors{
+            q.base, k.base, v.base, y.base,
+            scratch(kernels_.attention_scratch(p.sources, p.depth, p.width))};
+        std::vector<int64_t> bias_at;
+        if (node.inputs.size() == 4) {
+            std::vector<int64_t> extent = shape(node.inputs[3]);
+            extent.insert(extent.begin(), rank - extent.size(), 1);
+            const Tensor bias = plain(node.inputs[3]);
+            const Strided dense{bias, 0, dense_strides(extent)};
+            p.bias_row = extent[rank - 2] > 1 ? dense.stride[rank - 2] : 0;
+            p.bias_column = extent[rank - 1] > 1 ? 1 : 0;
+            bias_at = matrix_offsets(extent, dense, batch);
+            tensors.push_back(bias);
+        }
+        add_loop(std::move(tensors),
+                 [p, bias_at, q_at = matrix_offsets(qs, q, batch), k_at = matrix_offsets(ks, k, batch),
+                  v_at = matrix_offsets(vs, v, batch), y_at = matrix_offsets(ys, y, batch),
+                  kernel = kernels_.attention](float* const* t) {
+                     row::Attention call = p;
+                     call.scratch = t[4];
+                     for (size_t head = 0; head < q_at.size(); ++head) {
+                         call.q = t[0] + q_at[head];
+                         call.k = t[1] + k_at[head];
+                         call.v = t[2] + v_at[head];
+                         call.out = t[3] + y_at[head];
+                         call.bias = bias_at.empty() ? nullptr : t[5] + bias_at[head];
+                         kernel(call);
+                     }
+                 });
+        if (order)
+            define_view(node.output, y);
+        else
+            define(node.output, view(y.base, row_major(dims_of(node.output))));
     }
 
     // --- Arithmetic ---
@@ -682,7 +886,8 @@ class Compiler {
         static const std::map<std::string, plain::Arithmetic> kinds = {{"add", plain::Arithmetic::add},
                                                                        {"sub", plain::Arithmetic::sub},
                                                                        {"mul", plain::Arithmetic::mul},
-                                                                       {"div", plain::Arithmetic::div}};
+                                                                       {"div", plain::Arithmetic::div},
+                                                                       {"greater", plain::Arithmetic::greater}};
         const Tensor y = make(row_major(dims_of(node.output)));
         add_loop({plain(a), plain(b), y},
                  [kind = kinds.at(node.op), axes = plain::broadcast(shape(a), shape(b), shape(node.output))](
@@ -692,6 +897,8 @@ class Compiler {
 
     // In the layout of a; nothing where oneDNN has only its reference kernel for that.
     std::optional<Tensor> blocked_arithmetic(const Node& node, int a, int b) {
+        if (node.op == "greater")
+            return std::nullopt;
         const algorithm kind = node.op == "add"   ? algorithm::binary_add
                                : node.op == "sub" ? algorithm::binary_sub
                                : node.op == "mul" ? algorithm::binary_mul
@@ -742,20 +949,80 @@ class Compiler {
     }
 
     void lower_group_norm(const Node& node) {
-        const int64_t channels = shape(node.inputs[0])[0], groups = node.integer("groups");
-        const int64_t per_group = channels / groups;
-        const Tensor x = walkable(
-            node.inputs[0], [=](int64_t block) { return block % per_group == 0 || per_group % block == 0; });
-        const plain::Channels layout{channels, graph_.values[node.inputs[0]].elements() / channels,
-                                     channel_block(x.desc)};
+        const int64_t channels = shape(node.inputs[0])[0];
+        const Tensor x = walkable(node.inputs[0], [this](int64_t block) {
+            return block == 1 || block % kernels_.width == 0;
+        });
+        row::GroupNorm p{};
+        p.channels = channels;
+        p.points = graph_.values[node.inputs[0]].elements() / channels;
+        p.block = channel_block(x.desc);
+        p.groups = node.integer("groups");
+        p.epsilon = node.number("epsilon");
+        p.activation = node.activation;
         const Tensor y = is_free(x) ? x : make(x.desc);
-        // A costly function runs better as a primitive behind the loop.
-        const Activation f = is_cheap(node.activation) ? node.activation : Activation{};
-        add_loop({x, plain(node.inputs[1]), plain(node.inputs[2]), y},
-                 [layout, groups, epsilon = node.number("epsilon"), f](float* const* t) {
-                     plain::group_norm(layout, groups, epsilon, t[1], t[2], f, t[0], t[3]);
+        const Tensor moments = scratch(2 * channels * static_cast<int64_t>(sizeof(double) / sizeof(float)));
+        add_loop({x, plain(node.inputs[1]), plain(node.inputs[2]), y, moments},
+                 [p, kernel = kernels_.group_norm](float* const* t) {
+                     row::GroupNorm call = p;
+                     call.x = t[0];
+                     call.scale = t[1];
+                     call.bias = t[2];
+                     call.out = t[3];
+                     call.moments = reinterpret_cast<double*>(t[4]);
+                     kernel(call);
                  });
-        define(node.output, is_cheap(node.activation) ? y : activated(y, node.activation, true));
+        define(node.output, y);
+    }
+
+    // The last axes as rows of their own.
+    void lower_layer_norm(const Node& node) {
+        row::LayerNorm p{};
+        p.size = graph_.values[node.inputs[1]].elements();
+        p.rows = graph_.values[node.output].elements() / p.size;
+        p.epsilon = node.number("epsilon");
+        p.activation = node.activation;
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), plain(node.inputs[1]), plain(node.inputs[2]), y},
+                 [p, kernel = kernels_.layer_norm](float* const* t) {
+                     row::LayerNorm call = p;
+                     call.x = t[0];
+                     call.scale = t[1];
+                     call.bias = t[2];
+                     call.out = t[3];
+                     kernel(call);
+                 });
+        define(node.output, y);
+    }
+
+    // The last axis of a value, and how often it is there.
+    int64_t last_axis(int value) const { return shape(value).back(); }
+    int64_t rows_of(int value) const { return graph_.values[value].elements() / last_axis(value); }
+
+    void lower_softmax(const Node& node) {
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), y},
+                 [rows = rows_of(node.output), size = last_axis(node.output),
+                  kernel = kernels_.softmax](float* const* t) { kernel({t[0], t[1], rows, size}); });
+        define(node.output, y);
+    }
+
+    void lower_softmax_grad(const Node& node) {
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), plain(node.inputs[1]), y},
+                 [rows = rows_of(node.output), size = last_axis(node.output),
+                  kernel = kernels_.softmax_grad](float* const* t) {
+                     kernel({t[0], t[1], t[2], rows, size});
+                 });
+        define(node.output, y);
+    }
+
+    void lower_top_k_mask(const Node& node) {
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), y},
+                 [rows = rows_of(node.output), size = last_axis(node.output), k = node.integer("k"),
+                  kernel = kernels_.top_k_mask](float* const* t) { kernel({t[0], t[1], rows, size, k}); });
+        define(node.output, y);
     }
 
     void lower_resize(const Node& node) {
@@ -822,13 +1089,53 @@ class Compiler {
     }
 
     void lower_reshape(const Node& node) {
+        const auto pending = views_.find(node.inputs[0]);
+        if (pending != views_.end() && forms_[node.inputs[0]].empty()) {
+            const Strided view = pending->second;
+            if (auto stride = reshaped(shape(node.inputs[0]), view.stride, shape(node.output))) {
+                define_view(node.output, {view.base, view.offset, std::move(*stride)});
+                return;
+            }
+        }
         define(node.output, view(plain(node.inputs[0]), row_major(dims_of(node.output))));
     }
 
     void lower_transpose(const Node& node) {
-        const Tensor x = plain(node.inputs[0]), y = make(row_major(dims_of(node.output)));
-        add_loop({x, y}, [walk = plain::transposed(shape(node.inputs[0]), node.ints("permutation"))](
-                             float* const* t) { plain::transpose(walk, t[0], t[1]); });
+        const Strided x = strided(node.inputs[0]);
+        Strided y{x.base, x.offset, {}};
+        for (int64_t axis : node.ints("permutation"))
+            y.stride.push_back(x.stride[axis]);
+        define_view(node.output, std::move(y));
+    }
+
+    void lower_gather(const Node& node) {
+        const auto indices = node.ints("indices");
+        const size_t axis = node.integer("axis");
+        const int64_t step = indices.size() > 1 ? indices[1] - indices[0] : 1;
+        bool even = true;
+        for (size_t i = 1; i < indices.size(); ++i)
+            even = even && indices[i] - indices[i - 1] == step;
+        if (even) {
+            Strided view = strided(node.inputs[0]);
+            view.offset += indices[0] * view.stride[axis];
+            view.stride[axis] *= step;
+            define_view(node.output, std::move(view));
+            return;
+        }
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), y},
+                 [picks = plain::picks(shape(node.inputs[0]), axis, indices)](float* const* t) {
+                     plain::gather(picks, t[0], t[1]);
+                 });
+        define(node.output, y);
+    }
+
+    void lower_scatter_add(const Node& node) {
+        const Tensor y = make(row_major(dims_of(node.output)));
+        add_loop({plain(node.inputs[0]), y}, [picks = plain::picks(shape(node.output), node.integer("axis"),
+                                                                   node.ints("indices"))](float* const* t) {
+            plain::scatter_add(picks, t[0], t[1]);
+        });
         define(node.output, y);
     }
 
@@ -858,21 +1165,31 @@ class Compiler {
     }
 
     void lower_activate_grad(const Node& node) {
-        // Padding of a blocked layout holds zeros on both sides, and every derivative times 0 is 0 there.
-        const Tensor x = first_form(node.inputs[0]), t = as(node.inputs[1], x.desc), y = make(x.desc);
-        add_loop({x, t, y}, [f = node.activation, n = stored_elements(x.desc)](float* const* a) {
-            plain::activate_grad(f, a[0], a[1], a[2], n);
+        // A derivative may be infinite at the zeros of a blocked layout's padding.
+        const Tensor first = first_form(node.inputs[0]);
+        const Tensor x = has_padding(first.desc) ? plain(node.inputs[0]) : first;
+        const Tensor t = as(node.inputs[1], x.desc), y = make(x.desc);
+        add_loop({x, t, y}, [f = node.activation, n = stored_elements(x.desc),
+                             kernel = kernels_.activate_grad](float* const* a) {
+            kernel({.x = a[0], .t = a[1], .out = a[2], .elements = n, .function = f});
         });
         define(node.output, y);
     }
 
-    void lower_group_norm_grad(const Node& node) {
+    // groupNormGrad and layerNormGrad: groups are rows of consecutive elements.
+    void lower_norm_grad(const Node& node) {
+        const std::vector<int64_t>& s = shape(node.output);
+        int64_t rows = 1;
+        if (node.op == "groupNormGrad")
+            rows = node.integer("groups");
+        else
+            for (size_t i = 0; i + node.integer("dimensions") < s.size(); ++i)
+                rows *= s[i];
         const Tensor y = make(row_major(dims_of(node.output)));
-        const int64_t groups = node.integer("groups");
         add_loop({plain(node.inputs[0]), plain(node.inputs[1]), y},
-                 [groups, per_group = graph_.values[node.output].elements() / groups,
-                  epsilon = node.number("epsilon")](float* const* t) {
-                     plain::group_norm_grad(groups, per_group, epsilon, t[0], t[1], t[2]);
+                 [rows, size = graph_.values[node.output].elements() / rows,
+                  epsilon = node.number("epsilon"), kernel = kernels_.norm_grad](float* const* t) {
+                     kernel({t[0], t[1], t[2], rows, size, epsilon});
                  });
         define(node.output, y);
     }
@@ -897,6 +1214,13 @@ class Compiler {
             {"sub", &Compiler::lower_arithmetic},
             {"mul", &Compiler::lower_arithmetic},
             {"div", &Compiler::lower_arithmetic},
+            {"greater", &Compiler::lower_arithmetic},
+            {"attention", &Compiler::lower_attention},
+            {"softmax", &Compiler::lower_softmax},
+            {"topKMask", &Compiler::lower_top_k_mask},
+            {"layerNorm", &Compiler::lower_layer_norm},
+            {"gather", &Compiler::lower_gather},
+            {"scatterAdd", &Compiler::lower_scatter_add},
             {"activate", &Compiler::lower_activate},
             {"groupNorm", &Compiler::lower_group_norm},
             {"resizeNearest", &Compiler::lower_resize},
@@ -908,7 +1232,9 @@ class Compiler {
             {"transpose", &Compiler::lower_transpose},
             {"concat", &Compiler::lower_concat},
             {"activateGrad", &Compiler::lower_activate_grad},
-            {"groupNormGrad", &Compiler::lower_group_norm_grad},
+            {"groupNormGrad", &Compiler::lower_norm_grad},
+            {"layerNormGrad", &Compiler::lower_norm_grad},
+            {"softmaxGrad", &Compiler::lower_softmax_grad},
             {"maxPoolGrad", &Compiler::lower_max_pool_grad},
             {"maxPoolAdjoint", &Compiler::lower_max_pool_grad},
         };
@@ -924,12 +1250,16 @@ class Compiler {
     }
 
     const Graph& graph_;
+    const row::Kernels& kernels_;
     Program program_;
     dnnl::stream stream_;
     // Per value: the layouts it exists in so far.
     std::vector<std::vector<Tensor>> forms_;
-    // Per value: the last node that reads it.
+    // Values that are strides over another's memory.
+    std::map<int, Strided> views_;
+    // Per value: the last node that reads it, and all that take it as an input.
     std::vector<int> last_use_;
+    std::vector<std::vector<int>> readers_;
     // Per buffer that holds a value: the last node that reads any value in it.
     std::map<int, int> needed_until_;
     // The node that is being compiled.
@@ -942,18 +1272,28 @@ class Compiler {
 
 } // namespace
 
-std::shared_ptr<Plan> compile_onednn(const Graph& graph, Isa) {
+const row::Kernels& row::kernels_of([[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+    if (isa == Isa::avx512)
+        return avx512_kernels;
+    if (isa == Isa::avx2)
+        return avx2_kernels;
+#endif
+    return portable_kernels;
+}
+
+std::shared_ptr<Plan> compile_onednn(const Graph& graph, Isa isa) {
     graph.validate();
     const OneThread alone;
     PlanInfo info;
     info.layout = Layout::onednn;
-    info.isa = effective_isa();
+    info.isa = isa;
     info.tile_rows = 1;
     info.input_elements = graph.values[graph.input].elements();
     info.output_elements = graph.values[graph.output].elements();
     info.flops_per_row = graph.nominal_flops();
     try {
-        return finish(Compiler(graph).compile(), std::move(info));
+        return finish(Compiler(graph, isa).compile(), std::move(info));
     } catch (const dnnl::error& error) {
         fail("plan", error.what());
     }

@@ -9,93 +9,6 @@ namespace latdyn::plain {
 
 namespace {
 
-// Calls body with a function float → float. Comparisons are written so that NaN falls through as itself.
-template <class Body> void with_function(const Activation& f, Body body) {
-    const float alpha = f.alpha, beta = f.beta;
-    switch (f.kind) {
-    case ActivationKind::none:
-        return body([](float x) { return x; });
-    case ActivationKind::relu:
-        return body([](float x) { return x < 0 ? 0.0f : x; });
-    case ActivationKind::leaky_relu:
-        return body([=](float x) { return x < 0 ? alpha * x : x; });
-    case ActivationKind::elu:
-        return body([=](float x) { return x < 0 ? alpha * std::expm1(x) : x; });
-    case ActivationKind::selu:
-        return body([=](float x) { return beta * (x < 0 ? alpha * std::expm1(x) : x); });
-    case ActivationKind::sigmoid:
-        return body([](float x) { return 1 / (1 + std::exp(-x)); });
-    case ActivationKind::tanh:
-        return body([](float x) { return std::tanh(x); });
-    case ActivationKind::softplus:
-        return body([](float x) { return (x > 0 ? x : 0 * x) + std::log1p(std::exp(-std::fabs(x))); });
-    case ActivationKind::gelu:
-        return body([](float x) { return 0.5f * x * (1 + std::erf(x * 0.70710678118654752f)); });
-    case ActivationKind::gelu_tanh:
-        return body([](float x) {
-            return 0.5f * x * (1 + std::tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-        });
-    case ActivationKind::silu:
-        return body([](float x) { return x / (1 + std::exp(-x)); });
-    case ActivationKind::clip:
-        return body([=](float x) { return x < alpha ? alpha : (x > beta ? beta : x); });
-    }
-}
-
-// 1 / (1 + e⁻ˣ) and its slope σ(x)·σ(−x), from e⁻|x| so that neither tail overflows or cancels.
-float sigmoid(float x) {
-    const float e = std::exp(-std::fabs(x));
-    return (x < 0 ? e : 1.0f) / (1 + e);
-}
-float sigmoid_slope(float x) {
-    const float e = std::exp(-std::fabs(x));
-    return e / ((1 + e) * (1 + e));
-}
-
-// Calls body with the derivative of f, float → float. NaN falls through every comparison.
-template <class Body> void with_derivative(const Activation& f, Body body) {
-    const float alpha = f.alpha, beta = f.beta;
-    // Beyond so far the derivative is 0 or 1 in float, and growth times decay cannot become NaN.
-    const auto clamped = [](float x, float bound) { return x < -bound ? -bound : x > bound ? bound : x; };
-    switch (f.kind) {
-    case ActivationKind::none:
-        return body([](float) { return 1.0f; });
-    case ActivationKind::relu:
-        return body([](float x) { return x > 0 ? 1.0f : x <= 0 ? 0.0f : x; });
-    case ActivationKind::leaky_relu:
-        return body([=](float x) { return x > 0 ? 1.0f : x <= 0 ? alpha : x; });
-    case ActivationKind::elu:
-        return body([=](float x) { return x > 0 ? 1.0f : alpha * std::exp(x); });
-    case ActivationKind::selu:
-        return body([=](float x) { return beta * (x > 0 ? 1.0f : alpha * std::exp(x)); });
-    case ActivationKind::sigmoid:
-        return body([](float x) { return sigmoid_slope(x); });
-    case ActivationKind::tanh:
-        return body([](float x) { return 4 * sigmoid_slope(2 * x); });
-    case ActivationKind::softplus:
-        return body([](float x) { return sigmoid(x); });
-    case ActivationKind::gelu:
-        return body([=](float x) {
-            const float c = clamped(x, 14.5f);
-            return 0.5f * std::erfc(c * -0.70710678118654752f) +
-                   c * (0.39894228040143268f * std::exp(-0.5f * c * c));
-        });
-    case ActivationKind::gelu_tanh:
-        return body([=](float x) {
-            const float c = clamped(x, 20);
-            const float v = 1.5957691216057308f * (c + 0.044715f * c * c * c);
-            return sigmoid(v) + c * 1.5957691216057308f * (1 + 0.134145f * c * c) * sigmoid_slope(v);
-        });
-    case ActivationKind::silu:
-        return body([=](float x) {
-            const float c = clamped(x, 200);
-            return sigmoid(c) + c * sigmoid_slope(c);
-        });
-    case ActivationKind::clip:
-        return body([=](float x) { return x != x ? x : x >= alpha && x <= beta ? 1.0f : 0.0f; });
-    }
-}
-
 template <class Body> void with_arithmetic(Arithmetic kind, Body body) {
     switch (kind) {
     case Arithmetic::add:
@@ -106,6 +19,8 @@ template <class Body> void with_arithmetic(Arithmetic kind, Body body) {
         return body([](float a, float b) { return a * b; });
     case Arithmetic::div:
         return body([](float a, float b) { return a / b; });
+    case Arithmetic::greater:
+        return body([](float a, float b) { return a > b ? 1.0f : 0.0f; });
     }
 }
 
@@ -156,33 +71,6 @@ template <class Body> void each_run(const Walk& walk, size_t axis, int64_t offse
 }
 
 } // namespace
-
-void activate(const Activation& f, const float* x, float* y, int64_t n) {
-    with_function(f, [=](auto function) {
-        for (int64_t i = 0; i < n; ++i)
-            y[i] = function(x[i]);
-    });
-}
-
-void activate_grad(const Activation& f, const float* x, const float* t, float* y, int64_t n) {
-    with_derivative(f, [=](auto derivative) {
-        for (int64_t i = 0; i < n; ++i)
-            y[i] = derivative(x[i]) * t[i];
-    });
-}
-
-bool keeps_zero(const Activation& f) {
-    float zero = 0;
-    activate(f, &zero, &zero, 1);
-    return zero == 0;
-}
-
-void add_activate(const Activation& f, const float* residual, float* y, int64_t n) {
-    with_function(f, [=](auto function) {
-        for (int64_t i = 0; i < n; ++i)
-            y[i] = function(y[i] + residual[i]);
-    });
-}
 
 Broadcast broadcast(const Shape& a, const Shape& b, const Shape& y) {
     const Shape dense_a = strides_of(a), dense_b = strides_of(b);
@@ -245,77 +133,6 @@ float* broadcast_loop(const Broadcast& s, size_t axis, Operation operation, cons
 
 void arithmetic(Arithmetic kind, const Broadcast& shape, const float* a, const float* b, float* y) {
     with_arithmetic(kind, [&](auto operation) { broadcast_loop(shape, 0, operation, a, b, y); });
-}
-
-void group_norm(const Channels& layout, int64_t groups, double epsilon, const float* scale, const float* bias,
-                const Activation& f, const float* x, float* y) {
-    const int64_t per_group = layout.channels / groups, block = layout.block, points = layout.points;
-    // The part of a block that a group owns: all of it, unless the block spans several groups.
-    const int64_t width = std::min(block, per_group);
-    const double count = static_cast<double>(per_group * points);
-    const auto address = [&](int64_t channel) { return channel / block * block * points + channel % block; };
-    for (int64_t g = 0; g < groups; ++g) {
-        const int64_t first = g * per_group, end = first + per_group;
-        double mean = 0;
-        for (int64_t c = first; c < end; c += width) {
-            const float* at = x + address(c);
-            for (int64_t p = 0; p < points; ++p)
-                for (int64_t i = 0; i < width; ++i)
-                    mean += at[p * block + i];
-        }
-        mean /= count;
-        double variance = 0;
-        for (int64_t c = first; c < end; c += width) {
-            const float* at = x + address(c);
-            for (int64_t p = 0; p < points; ++p)
-                for (int64_t i = 0; i < width; ++i) {
-                    const double d = at[p * block + i] - mean;
-                    variance += d * d;
-                }
-        }
-        const double inverse = 1 / std::sqrt(variance / count + epsilon);
-        with_function(f, [&](auto function) {
-            // So many channels at a time as the factors of a slice fit in registers.
-            constexpr int64_t slice = 16;
-            double factor[slice], offset[slice];
-            for (int64_t c = first; c < end; c += width)
-                for (int64_t part = 0; part < width; part += slice) {
-                    const int64_t n = std::min(slice, width - part);
-                    for (int64_t i = 0; i < n; ++i) {
-                        factor[i] = inverse * scale[c + part + i];
-                        offset[i] = bias[c + part + i] - mean * factor[i];
-                    }
-                    const float* from = x + address(c) + part;
-                    float* to = y + address(c) + part;
-                    for (int64_t p = 0; p < points; ++p, from += block, to += block)
-                        for (int64_t i = 0; i < n; ++i) {
-                            to[i] = function(static_cast<float>(from[i] * factor[i] + offset[i]));
-                        }
-                }
-        });
-    }
-}
-
-void group_norm_grad(int64_t groups, int64_t per_group, double epsilon, const float* x, const float* t,
-                     float* y) {
-    const double count = static_cast<double>(per_group);
-    for (int64_t g = 0; g < groups; ++g, x += per_group, t += per_group, y += per_group) {
-        double mean = 0, mean_t = 0, variance = 0, along = 0;
-        for (int64_t i = 0; i < per_group; ++i) {
-            mean += x[i];
-            mean_t += t[i];
-        }
-        mean /= count;
-        mean_t /= count;
-        for (int64_t i = 0; i < per_group; ++i) {
-            variance += (x[i] - mean) * (x[i] - mean);
-            along += (x[i] - mean) * t[i];
-        }
-        const double inverse = 1 / std::sqrt(variance / count + epsilon);
-        along *= inverse / count;
-        for (int64_t i = 0; i < per_group; ++i)
-            y[i] = static_cast<float>((t[i] - mean_t - (x[i] - mean) * inverse * along) * inverse);
-    }
 }
 
 void resize_nearest(const Resize& s, const float* x, float* y) {
@@ -420,14 +237,8 @@ void average_pool(const Pool& s, const float* x, float* y) {
         });
 }
 
-Walk transposed(const Shape& x, const std::vector<int64_t>& permutation) {
-    const Shape dense = strides_of(x);
-    Walk walk;
-    for (int64_t axis : permutation) {
-        walk.extent.push_back(x[axis]);
-        walk.stride.push_back(dense[axis]);
-    }
-    return merged(walk);
+Walk strided(const Shape& extent, const Shape& stride) {
+    return merged({extent, stride});
 }
 
 void transpose(const Walk& walk, const float* x, float* y) {
@@ -534,6 +345,27 @@ void conv_transpose(const ConvTranspose& s, const float* x, const float* weights
                     }
                 y[(o * s.out_height + oh) * s.out_width + ow] = static_cast<float>(sum);
             }
+}
+
+Picks picks(const Shape& whole, int64_t axis, const std::vector<int64_t>& indices) {
+    const Shape before(whole.begin(), whole.begin() + axis), after(whole.begin() + axis + 1, whole.end());
+    return {product(before), whole[axis], product(after), indices};
+}
+
+void gather(const Picks& s, const float* x, float* y) {
+    for (int64_t o = 0; o < s.outer; ++o, x += s.size * s.inner)
+        for (int64_t index : s.indices) {
+            std::memcpy(y, x + index * s.inner, static_cast<size_t>(s.inner) * sizeof(float));
+            y += s.inner;
+        }
+}
+
+void scatter_add(const Picks& s, const float* u, float* y) {
+    std::fill_n(y, s.outer * s.size * s.inner, 0.0f);
+    for (int64_t o = 0; o < s.outer; ++o, y += s.size * s.inner)
+        for (int64_t index : s.indices)
+            for (int64_t i = 0; i < s.inner; ++i)
+                y[index * s.inner + i] += *u++;
 }
 
 void concat(const Concat& s, const float* const* inputs, float* y) {

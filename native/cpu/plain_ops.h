@@ -20,14 +20,8 @@ struct Channels {
     int64_t block = 1;
 };
 
-// f(x), in place where x == y. NaN stays NaN; ActivationKind::none copies.
-void activate(const Activation& f, const float* x, float* y, int64_t n);
-// f(0) == 0: the function may run over the zero padding of a blocked layout.
-bool keeps_zero(const Activation& f);
-// y = f(y + residual).
-void add_activate(const Activation& f, const float* residual, float* y, int64_t n);
-
-enum class Arithmetic { add, sub, mul, div };
+// greater: 1 or 0.
+enum class Arithmetic { add, sub, mul, div, greater };
 
 // NumPy broadcasting of a and b to their common shape, adjacent axes merged; a stride of 0 repeats.
 struct Broadcast {
@@ -35,19 +29,6 @@ struct Broadcast {
 };
 Broadcast broadcast(const Shape& a, const Shape& b, const Shape& y);
 void arithmetic(Arithmetic kind, const Broadcast& shape, const float* a, const float* b, float* y);
-
-// y = f((x − mean) / sqrt(variance + epsilon) · scale + bias), mean and biased variance over each group of
-// channels and all points; two passes in double. scale and bias have one element a channel.
-void group_norm(const Channels& layout, int64_t groups, double epsilon, const float* scale, const float* bias,
-                const Activation& f, const float* x, float* y);
-
-// y = f′(x)·t. At kinks: relu 0, leaky_relu, elu and selu what holds to the left, clip 1 on both ends.
-void activate_grad(const Activation& f, const float* x, const float* t, float* y, int64_t n);
-
-// y = (t − mean(t) − x̂·mean(x̂·t)) / sqrt(variance + epsilon), x̂ the normalised x, over each group of a
-// row-major tensor of `groups` · `per_group` elements; in double.
-void group_norm_grad(int64_t groups, int64_t per_group, double epsilon, const float* x, const float* t,
-                     float* y);
 
 // outer · [height, width] · block → outer · [height · scale_h, width · scale_w] · block.
 struct Resize {
@@ -74,7 +55,7 @@ void max_pool_adjoint(const Pool& shape, const float* x, const float* u, float* 
 struct Walk {
     Shape extent, stride;
 };
-Walk transposed(const Shape& x, const std::vector<int64_t>& permutation);
+Walk strided(const Shape& extent, const Shape& stride);
 void transpose(const Walk& walk, const float* x, float* y);
 
 // The kept and the reduced axes of a row-major tensor. Sums are double.
@@ -104,6 +85,16 @@ struct ConvTranspose {
 };
 void conv_transpose(const ConvTranspose& shape, const float* x, const float* weights, const float* bias,
                     float* y);
+
+// indices[i] of the middle axis of [outer, size, inner], as [outer, indices, inner]; and the transpose, which
+// adds.
+struct Picks {
+    int64_t outer = 1, size = 0, inner = 1;
+    std::vector<int64_t> indices;
+};
+Picks picks(const Shape& whole, int64_t axis, const std::vector<int64_t>& indices);
+void gather(const Picks& shape, const float* x, float* y);
+void scatter_add(const Picks& shape, const float* u, float* y);
 
 // Pieces of `chunk[i]` elements taken in turn from each input, `outer` times.
 struct Concat {

@@ -1,6 +1,6 @@
 // Derivatives of the element-wise functions of vector_math.h, under the same rules: branch-free, NaN in, NaN
 // out, the limits at ±infinity. At kinks: relu 0, leaky_relu, elu and selu what holds to the left, clip 1 on
-// both ends.
+// both ends, abs 0.
 #pragma once
 
 #include "vector_math.h"
@@ -62,6 +62,21 @@ template <ActivationKind K> static inline F derivative(F x, F alpha, F beta) {
     }
     if constexpr (K == ActivationKind::clip)
         return or_nan(x, select((x >= alpha) & (x <= beta), one, F{}));
+    // 2/√π·e^(−x²)
+    if constexpr (K == ActivationKind::erf)
+        return exp_(-x * x) * 1.12837917f;
+    if constexpr (K == ActivationKind::exp)
+        return exp_(x);
+    if constexpr (K == ActivationKind::log)
+        return 1.0f / x;
+    if constexpr (K == ActivationKind::sqrt)
+        return 0.5f / sqrt_(x);
+    if constexpr (K == ActivationKind::reciprocal)
+        return -1.0f / (x * x);
+    if constexpr (K == ActivationKind::abs)
+        return or_nan(x, select(x > 0.0f, one, select(x < 0.0f, -one, F{})));
+    if constexpr (K == ActivationKind::pow)
+        return alpha[0] == 0.0f ? or_nan(x, F{}) : alpha * pow_(x, alpha[0] - 1.0f);
 }
 
 } // namespace latdyn::LATDYN_ISA

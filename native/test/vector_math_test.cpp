@@ -39,6 +39,11 @@ double softplus(double x) {
     return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x)));
 }
 
+// NaN⁰ is NaN, as for every function here.
+auto power(float exponent) {
+    return [exponent](double x) { return std::isnan(x) ? x : std::pow(x, double(exponent)); };
+}
+
 // Distance between two neighbouring floats at y.
 double ulp(double y) {
     const float a = std::fabs(static_cast<float>(y));
@@ -166,6 +171,30 @@ void slopes() {
     sweep("gelu'", slope<gelu>(), gelu_slope, absolute, absolute, no, 2.5e-7);
     sweep("gelu tanh'", slope<gelu_tanh>(), gelu_tanh_slope, absolute, absolute, no);
     sweep("silu'", slope<silu>(), silu_slope, absolute, absolute, no);
+    sweep(
+        "erf'", slope<erf>(), [](double x) { return 2 / std::sqrt(std::acos(-1.0)) * std::exp(-x * x); },
+        absolute, absolute, no);
+    sweep(
+        "exp'", slope<ActivationKind::exp>(), [](double x) { return std::exp(x); }, 2, all, no);
+    sweep(
+        "log'", slope<ActivationKind::log>(), [](double x) { return 1 / x; }, 0.5, all, no);
+    sweep(
+        "sqrt'", slope<ActivationKind::sqrt>(), [](double x) { return 0.5 / std::sqrt(x); }, 1.5, all, no);
+    sweep(
+        "reciprocal'", slope<reciprocal>(),
+        // In float x² leaves the range long before its reciprocal does.
+        [](double x) { return -1 / double(float(x * x)); }, 1.5, all, no);
+    sweep("abs'", slope<ActivationKind::abs>(),
+          keeping_nan([](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }), 0, all, no);
+    for (float exponent : {-1.0f, 0.0f, 0.5f, 1.0f, 2.0f, 3.0f, 4.5f}) {
+        char name[32];
+        std::snprintf(name, sizeof name, "pow %g'", exponent);
+        const auto lower = power(exponent - 1);
+        sweep(
+            name, slope<ActivationKind::pow>(exponent),
+            [=](double x) { return exponent == 0 ? (std::isnan(x) ? x : 0) : exponent * lower(x); }, 3, all,
+            no);
+    }
 }
 
 // The sign of a zero is part of the value: it survives odd functions.
@@ -235,6 +264,23 @@ int main() {
         "clip", kind<clip>(-1.5f, 6), [](double x) { return x < -1.5 ? -1.5
                                                             : x > 6  ? 6
                                                                      : x; }, 0, all, no);
+    sweep(
+        "erf", kind<erf>(), [](double x) { return std::erf(x); }, 2.5, all, no);
+    sweep(
+        "exp kind", kind<ActivationKind::exp>(), [](double x) { return std::exp(x); }, 2, all, no);
+    sweep(
+        "log", kind<ActivationKind::log>(), [](double x) { return std::log(x); }, 2, all, no);
+    sweep(
+        "sqrt", kind<ActivationKind::sqrt>(), [](double x) { return std::sqrt(x); }, 0.5, all, no);
+    sweep(
+        "reciprocal", kind<reciprocal>(), [](double x) { return 1 / x; }, 0.5, all, no);
+    sweep(
+        "abs", kind<ActivationKind::abs>(), [](double x) { return std::fabs(x); }, 0, all, no);
+    for (float exponent : {-3.0f, -1.0f, -0.5f, 0.0f, 0.3f, 0.5f, 1.0f, 1.7f, 2.0f, 3.0f, 40.0f}) {
+        char name[32];
+        std::snprintf(name, sizeof name, "pow %g", exponent);
+        sweep(name, kind<ActivationKind::pow>(exponent), power(exponent), 0.51, all, no);
+    }
     slopes();
     zeros();
     return latdyn::test::finish("vector_math");

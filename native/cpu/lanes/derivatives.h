@@ -15,44 +15,7 @@ template <ActivationKind K> static inline void activate_grad_all(const lanes::Ac
 }
 
 static void activate_grad(const lanes::ActivateGrad& p) {
-    switch (p.function.kind) {
-    case ActivationKind::none:
-        activate_grad_all<ActivationKind::none>(p);
-        break;
-    case ActivationKind::relu:
-        activate_grad_all<ActivationKind::relu>(p);
-        break;
-    case ActivationKind::leaky_relu:
-        activate_grad_all<ActivationKind::leaky_relu>(p);
-        break;
-    case ActivationKind::elu:
-        activate_grad_all<ActivationKind::elu>(p);
-        break;
-    case ActivationKind::selu:
-        activate_grad_all<ActivationKind::selu>(p);
-        break;
-    case ActivationKind::sigmoid:
-        activate_grad_all<ActivationKind::sigmoid>(p);
-        break;
-    case ActivationKind::tanh:
-        activate_grad_all<ActivationKind::tanh>(p);
-        break;
-    case ActivationKind::softplus:
-        activate_grad_all<ActivationKind::softplus>(p);
-        break;
-    case ActivationKind::gelu:
-        activate_grad_all<ActivationKind::gelu>(p);
-        break;
-    case ActivationKind::gelu_tanh:
-        activate_grad_all<ActivationKind::gelu_tanh>(p);
-        break;
-    case ActivationKind::silu:
-        activate_grad_all<ActivationKind::silu>(p);
-        break;
-    case ActivationKind::clip:
-        activate_grad_all<ActivationKind::clip>(p);
-        break;
-    }
+    with_kind(p.function.kind, [&](auto kind) { activate_grad_all<kind.value>(p); });
 }
 
 template <class R> static void group_norm_grad_with(const lanes::GroupNormGrad& p) {
@@ -101,9 +64,6 @@ static inline I is_larger(F x, F best) {
 }
 static inline bool is_larger(float x, float best) {
     return x > best || (x != x && best == best);
-}
-static inline float select(bool mask, float a, float b) {
-    return mask ? a : b;
 }
 
 // Each lane has its own maximum: its place in the window is kept as a number in the lane.

@@ -14,6 +14,8 @@ template <BinaryOp O, class R> static inline R combine(R a, R b) {
         return a - b;
     if constexpr (O == BinaryOp::mul)
         return a * b;
+    if constexpr (O == BinaryOp::greater)
+        return select(a > b, broadcast<R>(1.0f), broadcast<R>(0.0f));
     return a / b;
 }
 
@@ -52,6 +54,9 @@ static void binary(const lanes::Binary& p) {
         break;
     case BinaryOp::div:
         binary_op<BinaryOp::div>(p);
+        break;
+    case BinaryOp::greater:
+        binary_op<BinaryOp::greater>(p);
         break;
     }
 }

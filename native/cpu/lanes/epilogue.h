@@ -29,6 +29,10 @@ template <class R> static inline R broadcast(float x) {
         return splat(x);
 }
 
+static inline float select(bool mask, float a, float b) {
+    return mask ? a : b;
+}
+
 // Registers that hold `floats` floats: buffers of a tile of one row are rounded up to whole ones.
 static inline ptrdiff_t registers(ptrdiff_t floats) {
     return (floats + W - 1) / W;
@@ -55,44 +59,7 @@ static inline void activate_all(const float* x, float* out, ptrdiff_t registers,
 
 // `registers` vectors of x through the activation, into out (which may be x).
 static void activate_block(const float* x, float* out, ptrdiff_t registers, const Activation& activation) {
-    switch (activation.kind) {
-    case ActivationKind::none:
-        activate_all<ActivationKind::none>(x, out, registers, activation);
-        break;
-    case ActivationKind::relu:
-        activate_all<ActivationKind::relu>(x, out, registers, activation);
-        break;
-    case ActivationKind::leaky_relu:
-        activate_all<ActivationKind::leaky_relu>(x, out, registers, activation);
-        break;
-    case ActivationKind::elu:
-        activate_all<ActivationKind::elu>(x, out, registers, activation);
-        break;
-    case ActivationKind::selu:
-        activate_all<ActivationKind::selu>(x, out, registers, activation);
-        break;
-    case ActivationKind::sigmoid:
-        activate_all<ActivationKind::sigmoid>(x, out, registers, activation);
-        break;
-    case ActivationKind::tanh:
-        activate_all<ActivationKind::tanh>(x, out, registers, activation);
-        break;
-    case ActivationKind::softplus:
-        activate_all<ActivationKind::softplus>(x, out, registers, activation);
-        break;
-    case ActivationKind::gelu:
-        activate_all<ActivationKind::gelu>(x, out, registers, activation);
-        break;
-    case ActivationKind::gelu_tanh:
-        activate_all<ActivationKind::gelu_tanh>(x, out, registers, activation);
-        break;
-    case ActivationKind::silu:
-        activate_all<ActivationKind::silu>(x, out, registers, activation);
-        break;
-    case ActivationKind::clip:
-        activate_all<ActivationKind::clip>(x, out, registers, activation);
-        break;
-    }
+    with_kind(activation.kind, [&](auto kind) { activate_all<kind.value>(x, out, registers, activation); });
 }
 
 static inline void finish_in_memory(float* out, ptrdiff_t registers, const Activation& activation) {

@@ -4,6 +4,7 @@
 #include "gather.h"
 #include "matmul.h"
 #include "reduce.h"
+#include "sequence.h"
 #include "step_norms.h"
 
 namespace latdyn::lanes {
@@ -23,6 +24,10 @@ extern const Kernels LATDYN_PASTE(LATDYN_ISA, _kernels) = {
     .fill = LATDYN_ISA::fill,
     .reduce = LATDYN_ISA::reduce,
     .group_norm = LATDYN_ISA::group_norm,
+    .softmax = LATDYN_ISA::softmax,
+    .softmax_grad = LATDYN_ISA::softmax_grad,
+    .attention = LATDYN_ISA::attention,
+    .top_k_mask = LATDYN_ISA::top_k_mask,
     .activate_grad = LATDYN_ISA::activate_grad,
     .group_norm_grad = LATDYN_ISA::group_norm_grad,
     .max_pool_grad = LATDYN_ISA::max_pool_grad,

@@ -70,7 +70,7 @@ struct MatMul {
     int32_t tile;
 };
 
-enum class BinaryOp : int32_t { add, sub, mul, div };
+enum class BinaryOp : int32_t { add, sub, mul, div, greater };
 
 // out[e] = activation(a[ai[e]] op b[bi[e]]); an index list that is null means e itself; a constant operand
 // gives one float per output element instead.
@@ -140,6 +140,49 @@ struct GroupNorm {
     int32_t tile;
 };
 
+// e^(x − max x) / Σ e^(x − max x) over the last axis of [outer, size].
+struct Softmax {
+    const float* x;
+    float* out;
+    int32_t outer, size;
+    int32_t tile;
+};
+
+// s·(t − Σ s·t) over the last axis of [outer, size].
+struct SoftmaxGrad {
+    const float* s;
+    const float* t;
+    float* out;
+    int32_t outer, size;
+    int32_t tile;
+};
+
+// softmax(scale · q·kᵀ + bias)·v: q [batch, targets, depth], k [batch, sources, depth], v [batch, sources,
+// width]. Only a block of scores exists at a time.
+struct Attention {
+    const float* q;
+    const float* k;
+    const float* v;
+    float* out; // [batch, targets, width]
+    // Numbers, the same for every row; null for none. Of target i and source j of batch b:
+    // bias[bias_offset[b] + i·bias_row + j·bias_column].
+    const float* bias;
+    const int32_t* bias_offset;
+    int32_t bias_row, bias_column;
+    int32_t batch, targets, sources, depth, width;
+    float scale;
+    int32_t tile;
+};
+
+// 1 for the k largest of the last axis of [outer, size], else 0; the first of equals count, NaN is more than
+// any number. 33 passes of one comparison an element, whatever k is.
+struct TopKMask {
+    const float* x;
+    float* out;
+    int32_t outer, size, k;
+    int32_t tile;
+};
+
 // out[e] = function′(x[e]) · t[e].
 struct ActivateGrad {
     const float* x;
@@ -201,6 +244,10 @@ struct Kernels {
     void (*fill)(const Fill&);
     void (*reduce)(const Reduce&);
     void (*group_norm)(const GroupNorm&);
+    void (*softmax)(const Softmax&);
+    void (*softmax_grad)(const SoftmaxGrad&);
+    void (*attention)(const Attention&);
+    void (*top_k_mask)(const TopKMask&);
     void (*activate_grad)(const ActivateGrad&);
     void (*group_norm_grad)(const GroupNormGrad&);
     void (*max_pool_grad)(const MaxPoolGrad&);

@@ -59,10 +59,7 @@ static inline float square_root(float x) {
     return __builtin_sqrtf(x);
 }
 static inline F square_root(F x) {
-    F y = x;
-    for (int i = 0; i < W; i++)
-        y[i] = __builtin_sqrtf(x[i]);
-    return y;
+    return sqrt_(x);
 }
 
 template <class R> static void group_norm_with(const lanes::GroupNorm& p) {

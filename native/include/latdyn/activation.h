@@ -17,9 +17,16 @@ enum class ActivationKind {
     gelu_tanh,
     silu,
     clip,
+    erf,
+    exp,
+    log,
+    sqrt,
+    reciprocal,
+    abs,
+    pow,
 };
 
-// alpha, beta: leaky_relu slope, -; elu α, -; selu α, γ; clip min, max; others unused (0).
+// alpha, beta: leaky_relu slope, -; elu α, -; selu α, γ; clip min, max; pow exponent, -; others unused (0).
 struct Activation {
     ActivationKind kind = ActivationKind::none;
     float alpha = 0;
