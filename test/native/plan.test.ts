@@ -7,13 +7,14 @@ import { type CompileOptions, native } from "../../src/native.js";
 import { operatorCases, operatorGraph } from "../support/operatorGraphs.js";
 import { seededRandom } from "../support/random.js";
 import { randomGraph } from "../support/randomGraph.js";
+import { sequenceCases } from "../support/sequenceGraphs.js";
 
-const variants: CompileOptions[] = [
-  ...native()
+const variants: CompileOptions[] = (["lanes", "onednn"] as const).flatMap((layout) =>
+  native()
     .cpu()
-    .isas.map((isa): CompileOptions => ({ layout: "lanes", isa })),
-  { layout: "onednn" },
-];
+    .isas.map((isa): CompileOptions => ({ layout, isa })),
+);
+const cases = { ...operatorCases, ...sequenceCases };
 const seeds = 12;
 
 async function apply(graph: Parameters<typeof lower>[0], options: CompileOptions, rows: Float32Array) {
@@ -50,11 +51,11 @@ for (const variant of variants) {
       }
     });
 
-    for (const name of Object.keys(operatorCases)) {
+    for (const name of Object.keys(cases)) {
       it(`${name} agrees with the float64 interpreter`, async () => {
         for (let seed = 0; seed < seeds; seed++) {
           const random = seededRandom(1000 * seed + name.length);
-          const graph = operatorGraph(name, random);
+          const graph = operatorGraph(name, random, cases);
           const count = random.pick([1, 2, 16, 19, 40]);
           const rows = random.floats(count * elements(graph.values[graph.input]!.shape));
           const found = await apply(graph, variant, rows);
@@ -67,7 +68,7 @@ for (const variant of variants) {
       it(`${name} gives a row the same bits wherever it stands`, async () => {
         for (let seed = 0; seed < 3; seed++) {
           const random = seededRandom(77 + 1000 * seed + name.length);
-          const graph = operatorGraph(name, random);
+          const graph = operatorGraph(name, random, cases);
           const width = elements(graph.values[graph.input]!.shape);
           const rows = random.floats(37 * width);
           const together = await apply(graph, variant, rows);
@@ -83,7 +84,7 @@ for (const variant of variants) {
 
       it(`${name} lets a NaN through`, async () => {
         const random = seededRandom(5 + name.length);
-        const graph = operatorGraph(name, random);
+        const graph = operatorGraph(name, random, cases);
         const width = elements(graph.values[graph.input]!.shape);
         const rows = random.floats(2 * width).fill(Number.NaN, 0, width);
         const found = await apply(graph, variant, rows);
