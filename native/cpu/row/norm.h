@@ -23,8 +23,10 @@ static inline void merge(Moments& all, double mean, double squares, double count
 // Elements whose moments are taken at once, in float: they stay in L1 between its two passes.
 constexpr ptrdiff_t moment_chunk = 128 * W;
 
+// The same in every lane. The mean is middle + rest: a float alone would be off by a unit in its last place,
+// which is much where the deviation is small beside it.
 struct ChunkMoments {
-    F mean, squares; // the same in every lane
+    F middle, rest, squares;
 };
 
 static inline ChunkMoments moments_of_chunk(const float* x, ptrdiff_t n) {
@@ -34,17 +36,21 @@ static inline ChunkMoments moments_of_chunk(const float* x, ptrdiff_t n) {
         sum += load_any(x + i);
     if (rest > 0)
         sum += load_first(x + whole, rest);
-    const F mean = sum_across(sum) * (1.0f / static_cast<float>(n));
-    F squares = {};
+    const float share = 1.0f / static_cast<float>(n);
+    const F middle = sum_across(sum) * share;
+    F apart = {}, squares = {};
     for (ptrdiff_t i = 0; i < whole; i += W) {
-        const F d = load_any(x + i) - mean;
+        const F d = load_any(x + i) - middle;
+        apart += d;
         squares += d * d;
     }
     if (rest > 0) {
-        const F d = keep_first(load_first(x + whole, rest) - mean, rest, F{});
+        const F d = keep_first(load_first(x + whole, rest) - middle, rest, F{});
+        apart += d;
         squares += d * d;
     }
-    return {mean, sum_across(squares)};
+    apart = sum_across(apart);
+    return {middle, apart * share, sum_across(squares) - apart * apart * share};
 }
 
 static inline Moments moments_of(const float* x, ptrdiff_t n) {
@@ -52,9 +58,20 @@ static inline Moments moments_of(const float* x, ptrdiff_t n) {
     for (ptrdiff_t begin = 0; begin < n; begin += moment_chunk) {
         const ptrdiff_t count = n - begin < moment_chunk ? n - begin : moment_chunk;
         const ChunkMoments part = moments_of_chunk(x + begin, count);
-        merge(all, part.mean[0], part.squares[0], static_cast<double>(count));
+        merge(all, static_cast<double>(part.middle[0]) + part.rest[0], part.squares[0],
+              static_cast<double>(count));
     }
     return all;
+}
+
+// A mean in two floats.
+struct Centre {
+    F high, low;
+    F from(F x) const { return (x - high) - low; }
+};
+static inline Centre centre_of(double mean) {
+    const float high = static_cast<float>(mean);
+    return {splat(high), splat(static_cast<float>(mean - high))};
 }
 
 static void layer_norm(const row::LayerNorm& p) {
@@ -64,19 +81,20 @@ static void layer_norm(const row::LayerNorm& p) {
         for (ptrdiff_t r = 0; r < p.rows; r++) {
             const float* x = p.x + r * p.size;
             float* out = p.out + r * p.size;
-            F mean, inverse;
+            Centre centre;
+            F inverse;
             if (p.size <= moment_chunk) {
                 const ChunkMoments m = moments_of_chunk(x, p.size);
-                mean = m.mean;
+                centre = {m.middle, m.rest};
                 inverse = one / sqrt_(m.squares * (1.0f / static_cast<float>(p.size)) + epsilon);
             } else {
                 const Moments m = moments_of(x, p.size);
-                mean = splat(static_cast<float>(m.mean));
+                centre = centre_of(m.mean);
                 inverse = one / sqrt_(splat(static_cast<float>(m.squares / m.count)) + epsilon);
             }
             for (ptrdiff_t i = 0; i < p.size; i += W) {
                 const ptrdiff_t count = p.size - i;
-                const F y = (load_first(x + i, count) - mean) * inverse;
+                const F y = centre.from(load_first(x + i, count)) * inverse;
                 store_first(out + i,
                             activate<kind.value>(y * load_first(p.scale + i, count) +
                                                      load_first(p.bias + i, count),
@@ -92,7 +110,7 @@ static void norm_grad(const row::NormGrad& p) {
         const float *x = p.x + r * p.size, *t = p.t + r * p.size;
         float* out = p.out + r * p.size;
         const Moments of_x = moments_of(x, p.size), of_t = moments_of(t, p.size);
-        const F mean = splat(static_cast<float>(of_x.mean)), mean_t = splat(static_cast<float>(of_t.mean));
+        const Centre centre = centre_of(of_x.mean), centre_t = centre_of(of_t.mean);
         const F inverse = splat(1.0f) /
                           sqrt_(splat(static_cast<float>(of_x.squares / of_x.count + p.epsilon)));
         double sum = 0;
@@ -101,8 +119,8 @@ static void norm_grad(const row::NormGrad& p) {
             F part = {};
             for (ptrdiff_t i = begin; i < end; i += W) {
                 const ptrdiff_t count = end - i;
-                part += keep_first((load_first(x + i, count) - mean) * inverse *
-                                       (load_first(t + i, count) - mean_t),
+                part += keep_first(centre.from(load_first(x + i, count)) * inverse *
+                                       centre_t.from(load_first(t + i, count)),
                                    count, F{});
             }
             sum += sum_across(part)[0];
@@ -110,8 +128,9 @@ static void norm_grad(const row::NormGrad& p) {
         const F along = splat(static_cast<float>(sum / static_cast<double>(p.size)));
         for (ptrdiff_t i = 0; i < p.size; i += W) {
             const ptrdiff_t count = p.size - i;
-            const F normalised = (load_first(x + i, count) - mean) * inverse;
-            store_first(out + i, (load_first(t + i, count) - mean_t - normalised * along) * inverse, count);
+            const F normalised = centre.from(load_first(x + i, count)) * inverse;
+            store_first(out + i, (centre_t.from(load_first(t + i, count)) - normalised * along) * inverse,
+                        count);
         }
     }
 }
@@ -135,22 +154,25 @@ static inline void moments_of_channels(const float* x, ptrdiff_t points, ptrdiff
         for (; i < count; i++)
             sum[0] += load(from + i * step);
         const F middle = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * (1.0f / static_cast<float>(count));
-        F square[4] = {};
+        F square[4] = {}, rest[4] = {};
         for (i = 0; i + 4 <= count; i += 4)
             for (ptrdiff_t j = 0; j < 4; j++) {
                 const F d = load(from + (i + j) * step) - middle;
+                rest[j] += d;
                 square[j] += d * d;
             }
         for (; i < count; i++) {
             const F d = load(from + i * step) - middle;
+            rest[0] += d;
             square[0] += d * d;
         }
         const double n = static_cast<double>(count), total = done + n;
-        const D apart = __builtin_convertvector(middle, D) - all_mean;
+        // The chunk's mean is middle + rest / n, as in ChunkMoments.
+        const D left = __builtin_convertvector((rest[0] + rest[1]) + (rest[2] + rest[3]), D) / n;
+        const D apart = __builtin_convertvector(middle, D) + left - all_mean;
         all_mean += apart * (n / total);
-        all_squares +=
-            __builtin_convertvector((square[0] + square[1]) + (square[2] + square[3]), D) +
-            apart * apart * (done * n / total);
+        all_squares += __builtin_convertvector((square[0] + square[1]) + (square[2] + square[3]), D) -
+                       left * left * n + apart * apart * (done * n / total);
         done = total;
     }
     for (int lane = 0; lane < W; lane++) {
@@ -186,27 +208,30 @@ static void group_norm(const row::GroupNorm& p) {
     with_kind(p.activation.kind, [&](auto kind) {
         if (block == 1) {
             for (ptrdiff_t c = 0; c < p.channels; c++) {
-                const F mean = splat(static_cast<float>(means[c])), bias = splat(p.bias[c]),
+                const Centre centre = centre_of(means[c]);
+                const F bias = splat(p.bias[c]),
                         factor = splat(static_cast<float>(squares[c] * p.scale[c]));
                 const float* x = p.x + c * points;
                 float* out = p.out + c * points;
                 for (ptrdiff_t i = 0; i < points; i += W) {
-                    const F y = (load_first(x + i, points - i) - mean) * factor + bias;
+                    const F y = centre.from(load_first(x + i, points - i)) * factor + bias;
                     store_first(out + i, activate<kind.value>(y, alpha, beta), points - i);
                 }
             }
             return;
         }
         for (ptrdiff_t c = 0; c < p.channels; c += W) {
-            F mean, factor;
+            Centre centre;
+            F factor;
             for (int lane = 0; lane < W; lane++) {
-                mean[lane] = static_cast<float>(means[c + lane]);
+                centre.high[lane] = static_cast<float>(means[c + lane]);
+                centre.low[lane] = static_cast<float>(means[c + lane] - centre.high[lane]);
                 factor[lane] = static_cast<float>(squares[c + lane] * p.scale[c + lane]);
             }
             const F bias = load_any(p.bias + c);
             const ptrdiff_t at = c / block * block * points + c % block;
             for (ptrdiff_t i = 0; i < points; i++) {
-                const F y = (load(p.x + at + i * block) - mean) * factor + bias;
+                const F y = centre.from(load(p.x + at + i * block)) * factor + bias;
                 store(p.out + at + i * block, activate<kind.value>(y, alpha, beta));
             }
         }
