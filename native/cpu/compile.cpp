@@ -15,11 +15,15 @@ std::string kib(size_t bytes) {
     return text;
 }
 
-// Spatial operators read every activation several times, so they want the tile in L2. Products with a matrix
-// read it once per block of outputs, and rows as lanes reads the (larger) matrix once per tile.
-bool has_convolutions(const Graph& graph) {
-    return std::any_of(graph.nodes.begin(), graph.nodes.end(),
-                       [](const Node& node) { return node.op == "conv" || node.op == "convTranspose"; });
+// Operators over positions or tokens read every activation several times, so they want the tile in L2. A product
+// of one vector with a matrix reads it once per block of outputs, and rows as lanes reads the (larger) matrix once
+// per tile.
+bool has_positions(const Graph& graph) {
+    return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+        if (node.op == "linear")
+            return graph.values[node.inputs[0]].elements() >= 8 * graph.values[node.inputs[1]].shape[1];
+        return node.op == "conv" || node.op == "convTranspose" || node.op == "attention";
+    });
 }
 
 // What one node must hold at once, at 16 rows: a tile can only be larger. Saves laying out a large model as
@@ -45,7 +49,7 @@ std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& op
     const Isa isa = options.isa < 0 ? widest_isa() : static_cast<Isa>(options.isa);
     if (!isa_available(isa))
         throw Error(std::string("this processor does not have ") + isa_name(isa));
-    const bool asked = options.layout >= 0, spatial = has_convolutions(graph);
+    const bool asked = options.layout >= 0, spatial = has_positions(graph);
     const std::string l2 = ", L2 holds " + kib(l2_bytes());
     std::shared_ptr<Plan> plan;
     std::string why = "as asked";
@@ -57,7 +61,7 @@ std::shared_ptr<const Plan> compile(const Graph& graph, const CompileOptions& op
         if (asked || fits || !spatial) {
             plan->info.reason =
                 std::string("rows as lanes") + (asked ? ", as asked: " : ": ") + why +
-                (fits || spatial ? "" : "; without convolutions each value is read once per block");
+                (fits || spatial ? "" : "; without positions each value is read once per block");
             return plan;
         }
     } else if (!asked) {

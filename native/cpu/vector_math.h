@@ -70,6 +70,12 @@ static inline ExpParts exp_parts(F x) {
     return {as_int(shifted) - as_int(magic), r * r * q + r};
 }
 
+// eˣ where that is a normal number, −87 <= x <= 88.
+static inline F exp_normal(F x) {
+    const ExpParts e = exp_parts(x);
+    return (e.tail + 1.0f) * pow2_(e.n);
+}
+
 // eˣ, denormal results included.
 static inline F exp_(F x) {
     // e⁻¹⁰⁴ rounds to 0 and e⁸⁹ to infinity: nothing further out needs a value of its own.
@@ -241,10 +247,10 @@ static inline F erf_(F x) {
 
 // x·Φ(x) as max(x, 0) − |x|·Φ(−|x|): no difference of near-equal numbers in either tail.
 static inline F gelu_(F x) {
-    // Φ(−14.5) is 0 in float.
+    // Φ(−13) is 6e-39, and e^(−13²/2) still a normal number.
     const F magnitude = abs_(x);
-    const F a = select(magnitude > 14.5f, splat(14.5f), magnitude);
-    return select(x > 0.0f, x, F{}) - a * scaled_normal_tail(a) * exp_(a * a * -0.5f);
+    const F a = select(magnitude > 13.0f, splat(13.0f), magnitude);
+    return select(x > 0.0f, x, F{}) - a * scaled_normal_tail(a) * exp_normal(a * a * -0.5f);
 }
 
 // x·σ(u), where σ(u) is 0 long before x is −200: the limit at −∞ is 0, but −∞ times 0 would be NaN.

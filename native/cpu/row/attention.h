@@ -23,7 +23,7 @@ static int64_t attention_scratch(int64_t sources, int64_t depth, int64_t width) 
 }
 
 // Scores of one target → e^(scale·score + bias − largest), in place. Updates the largest and the sum, and gives
-// what earlier sums shrink by.
+// what earlier sums shrink by. A NaN is not the largest, but its own e^NaN makes the sum NaN.
 static inline float exponentials(float* scores, ptrdiff_t count, float scale, const float* bias,
                                  ptrdiff_t bias_column, float& largest, float& sum) {
     const F lowest = splat(-__builtin_inff());
@@ -34,18 +34,21 @@ static inline float exponentials(float* scores, ptrdiff_t count, float scale, co
             score += bias_column == 0 ? splat(bias[0]) : load_first(bias + j, count - j);
         score = keep_first(score, count - j, lowest);
         store(scores + j, score);
-        most = larger_lanes(most, score);
+        most = more(score, most);
     }
-    most = largest_across(most);
+    most = most_across(most);
     // Where all is −∞ so far, −∞ less −∞ would be NaN.
     const F shift = select(most == lowest, F{}, most);
     F total = {};
     for (ptrdiff_t j = 0; j < count; j += W) {
-        const F e = exp_(load(scores + j) - shift);
+        const F below = load(scores + j) - shift;
+        // Beside the largest one's 1, less than e^−87 is nothing; the comparison lets NaN through.
+        const F e = select(below < -87.0f, F{}, exp_normal(more(splat(-87.0f), below)));
         store(scores + j, e);
         total += e;
     }
-    const float shrink = exp_(splat(largest) - shift)[0];
+    const bool first = largest == -__builtin_inff();
+    const float shrink = first ? 0.0f : exp_(splat(largest) - shift)[0];
     largest = most[0];
     sum = sum * shrink + sum_across(total)[0];
     return shrink;

@@ -221,13 +221,14 @@ static void group_norm(const row::GroupNorm& p) {
             return;
         }
         for (ptrdiff_t c = 0; c < p.channels; c += W) {
-            Centre centre;
-            F factor;
+            alignas(64) float high[W], low[W], factors[W];
             for (int lane = 0; lane < W; lane++) {
-                centre.high[lane] = static_cast<float>(means[c + lane]);
-                centre.low[lane] = static_cast<float>(means[c + lane] - centre.high[lane]);
-                factor[lane] = static_cast<float>(squares[c + lane] * p.scale[c + lane]);
+                high[lane] = static_cast<float>(means[c + lane]);
+                low[lane] = static_cast<float>(means[c + lane] - high[lane]);
+                factors[lane] = static_cast<float>(squares[c + lane] * p.scale[c + lane]);
             }
+            const Centre centre{load(high), load(low)};
+            const F factor = load(factors);
             const F bias = load_any(p.bias + c);
             const ptrdiff_t at = c / block * block * points + c % block;
             for (ptrdiff_t i = 0; i < points; i++) {

@@ -40,6 +40,21 @@ static void pack(const float* b, int64_t row, int64_t column, int64_t depth, int
             }
             continue;
         }
+        if (row == 1) {
+            // Columns lie in memory one after another: W of them are turned at a time.
+            for (ptrdiff_t c = 0; c < width; c += W)
+                for (ptrdiff_t l = 0; l < depth; l += W) {
+                    F block[W];
+                    for (ptrdiff_t i = 0; i < W; i++)
+                        block[i] = c + i < count ? load_first(b + (first + c + i) * column + l, depth - l)
+                                                 : F{};
+                    transpose_block(block);
+                    for (ptrdiff_t i = 0; i < W && l + i < depth; i++)
+                        store(panels + (l + i) * width + c, block[i]);
+                }
+            panels += depth * width;
+            continue;
+        }
         for (ptrdiff_t l = 0; l < depth; l++, panels += width) {
             const float* from = b + l * row + first * column;
             for (ptrdiff_t c = 0; c < count; c++)
@@ -132,6 +147,37 @@ static inline void product_panel(int rows, int registers, const float* a, ptrdif
     product_rows<1>(rows, a, a_row, panel, depth, s);
 }
 
+// One row has too few sums in one panel to hide the latency of a multiply-add: four full panels at once.
+constexpr int wide_panels = 4;
+
+static inline void product_wide(const float* a, const float* panels, ptrdiff_t panel_step, ptrdiff_t depth,
+                                const Sums& s) {
+    constexpr int V = panel_registers;
+    F sum[wide_panels][V];
+#pragma GCC unroll 4
+    for (int p = 0; p < wide_panels; p++)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++) {
+            const ptrdiff_t at = p * panel_width + v * W;
+            sum[p][v] = s.add ? load_any(s.out + at) : s.start ? load(s.start + at) : F{};
+        }
+    for (ptrdiff_t l = 0; l < depth; l++) {
+        const F left = splat(a[l]);
+#pragma GCC unroll 4
+        for (int p = 0; p < wide_panels; p++)
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++)
+                sum[p][v] += left * load(panels + p * panel_step + l * panel_width + v * W);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < wide_panels; p++)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++) {
+            const ptrdiff_t at = p * panel_width + v * W;
+            store_any(s.out + at, s.residual ? sum[p][v] + load_any(s.residual + at) : sum[p][v]);
+        }
+}
+
 // Calls body(first row, rows) for blocks that differ by at most one row: a thin one at the end would leave the
 // multipliers idle.
 template <class Body> static inline void each_block(ptrdiff_t rows, Body body) {
@@ -158,22 +204,27 @@ static void product(const row::Product& p) {
     for (ptrdiff_t begin = 0; begin < p.depth; begin += product_depth) {
         const ptrdiff_t depth = p.depth - begin < product_depth ? p.depth - begin : product_depth;
         const bool last = begin + depth == p.depth;
-        for (ptrdiff_t first = 0; first < p.columns; first += panel_width) {
-            const ptrdiff_t count = p.columns - first < panel_width ? p.columns - first : panel_width;
+        for (ptrdiff_t first = 0, count; first < p.columns; first += count) {
+            const bool wide = p.rows == 1 && p.columns - first >= wide_panels * panel_width;
+            const ptrdiff_t most = wide ? wide_panels * panel_width : panel_width;
+            count = p.columns - first < most ? p.columns - first : most;
             const int registers = static_cast<int>(registers_of(count));
             // Panels before this one are full.
-            const float* panel = p.panels + first * p.depth + begin * registers * W;
+            const float* panel = p.panels + first * p.depth + begin * (wide ? panel_width : registers * W);
             each_block(p.rows, [&](ptrdiff_t row, int rows) {
                 float* out = p.out + row * p.out_row + first;
-                product_panel(rows, registers, p.a + row * p.a_row + begin, p.a_row, panel, depth,
-                              {.start = p.bias ? p.bias + first : nullptr,
-                               .residual = p.residual && last ? p.residual + row * p.residual_row + first
-                                                              : nullptr,
-                               .out = out,
-                               .residual_row = p.residual_row,
-                               .out_row = p.out_row,
-                               .columns = count,
-                               .add = begin > 0});
+                const Sums sums{.start = p.bias ? p.bias + first : nullptr,
+                                .residual = p.residual && last ? p.residual + row * p.residual_row + first
+                                                               : nullptr,
+                                .out = out,
+                                .residual_row = p.residual_row,
+                                .out_row = p.out_row,
+                                .columns = count,
+                                .add = begin > 0};
+                if (wide)
+                    product_wide(p.a + begin, panel, p.depth * panel_width, depth, sums);
+                else
+                    product_panel(rows, registers, p.a + row * p.a_row + begin, p.a_row, panel, depth, sums);
                 // On what was just written, which is in L1.
                 if (last && p.activation.kind != ActivationKind::none)
                     with_kind(p.activation.kind, [&](auto kind) {
