@@ -70,6 +70,11 @@ export interface OnnxNode {
   unsupported(message?: string): never;
 }
 
+/** A damaged file may hold a list of millions where a handful is meant: its beginning says enough. */
+export function shortened(message: string): string {
+  return message.replaceAll(/\[([^\]]{120})[^\]]+\]/g, "[$1…]");
+}
+
 export function onnxNode(
   proto: NodeProto,
   inputs: readonly (Operand | undefined)[],
@@ -80,14 +85,14 @@ export function onnxNode(
   const name = proto.name || proto.output[0] || op;
   const where = `${file}: node "${name}" (${op})`;
   const fail = (message: string): never => {
-    throw new InputError(`${where} ${message}`);
+    throw new InputError(`${where} ${shortened(message)}`);
   };
   const mixesRows = (message: string): never => {
-    throw new InputError(`${where} ${message}: rows of a batch would depend on one another`);
+    throw new InputError(`${where} ${shortened(message)}: rows of a batch would depend on one another`);
   };
   const unsupported = (message = "is outside the native operator set"): never => {
     throw new UnsupportedOperatorError(
-      `${file}: operator ${op} (node "${name}") ${message}; run it with --engine onnx instead`,
+      `${file}: operator ${op} (node "${name}") ${shortened(message)}; run it with --engine onnx instead`,
       op,
       name,
     );

@@ -101,13 +101,13 @@ export function readTensor(
   }
   const { dims } = tensor;
   if (!dims.every((n) => Number.isSafeInteger(n) && n >= 0) || !Number.isSafeInteger(elements(dims) * 8)) {
-    throw new InputError(`${where} has shape [${dims.join(", ")}], expected whole numbers of at least 0`);
+    throw new InputError(`${where} has shape [${listed(dims)}], expected whole numbers of at least 0`);
   }
   const size = elements(dims);
   const checkSize = (found: number, unit: string, expected: number) => {
     if (found !== expected) {
       throw new InputError(
-        `${where} of shape [${dims.join(", ")}] holds ${found} ${unit}, expected ${expected}: the file is damaged`,
+        `${where} of shape [${listed(dims)}] holds ${found} ${unit}, expected ${expected}: the file is damaged`,
       );
     }
   };
@@ -124,6 +124,11 @@ export function readTensor(
   checkSize(list.length, "elements", size);
   if (layout.fromList !== undefined) return constant(name, layout.type, dims, layout.fromList(list));
   return constant(name, layout.type, dims, layout.type === "float" ? Float32Array.from(list) : [...list]);
+}
+
+/** The first few of a list that a damaged file may have made long. */
+function listed(dims: readonly number[]): string {
+  return dims.length > 12 ? `${dims.slice(0, 12).join(", ")}, …` : dims.join(", ");
 }
 
 function readFromFile(

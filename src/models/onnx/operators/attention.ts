@@ -1,6 +1,6 @@
 /** Softmax, and attention as one operator (opset 23). */
 import { elements, type Shape, type ValueId } from "../../../graph/graph.js";
-import { evaluateBinary } from "../constants.js";
+import { checkSize, evaluateBinary } from "../constants.js";
 import type { OnnxNode, Operator } from "../node.js";
 import { type Constant, constant } from "../operand.js";
 import { rowOf } from "./broadcast.js";
@@ -81,6 +81,7 @@ function biasOf(node: OnnxNode, shape: Shape): ValueId | undefined {
   }
   if (node.int("is_causal", 0) !== 0) {
     const [, targets, sources] = shape as [number, number, number];
+    checkSize(node, [targets, sources]);
     const later = (i: number) => (i % sources > Math.floor(i / sources) ? -Infinity : 0);
     const data = Float32Array.from({ length: targets * sources }, (_, i) => later(i));
     parts.push(constant("causal", "float", [targets, sources], data));
