@@ -7,6 +7,7 @@ import { autoencoderKL } from "../support/architectures/autoencoderKL.js";
 import { type SparseKind, sparseAutoencoder, sparseKinds } from "../support/architectures/sparse.js";
 import { tinyAutoencoder } from "../support/architectures/tinyAutoencoder.js";
 import { type VitMaeOptions, vitMae } from "../support/architectures/vitMae.js";
+import { runNative } from "../support/native.js";
 import { onnxruntime, runOnnxruntime } from "../support/onnxruntime.js";
 import { seededRandom } from "../support/random.js";
 
@@ -123,6 +124,14 @@ describe("architectures, written as exporters write them", () => {
         // The file's constants are float32, and folded weights are rounded to it.
         expect(error(interpret(fused, input, rows), interpret(graph, input, rows))).toBeLessThan(2e-6);
       });
+
+      it.each(["lanes", "onednn"] as const)(
+        `${name}: the ${part} agrees with the native plan, layout %s`,
+        async (layout) => {
+          const found = await runNative(fused, input, { layout });
+          expect(error(found, interpret(fused, input, rows))).toBeLessThan(2e-5);
+        },
+      );
 
       it.skipIf(onnxruntime === null)(`${name}: the ${part} agrees with onnxruntime`, async () => {
         const expected = await runOnnxruntime(models[part], input, shapeOf(graph));

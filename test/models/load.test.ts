@@ -8,6 +8,7 @@ import type { Graph } from "../../src/graph/graph.js";
 import { interpret, interpreter } from "../../src/graph/reference.js";
 import { loadAutoencoder } from "../../src/models/load.js";
 import { readPreprocessor } from "../../src/models/preprocessor.js";
+import { runNative } from "../support/native.js";
 import { floats, type ModelToWrite, onnxModel } from "../support/onnxBuilder.js";
 import { seededRandom } from "../support/random.js";
 import { hasShared, sharedPath } from "../support/sharedModels.js";
@@ -147,7 +148,7 @@ describe("loadAutoencoder, bad input", () => {
       { format: "safetensors" },
       /expected config.json and model.safetensors$/,
     ],
-    ["an unknown option", () => root, { latent: 3 }, /unknown option "latent"/],
+    ["an unknown option", () => root, { latents: 3 }, /unknown option "latents"/],
     ["a latent shape of 0", () => root, { latentShape: [0] }, /latentShape is \[0\]/],
     [
       "config.json that is no JSON",
@@ -446,6 +447,14 @@ describe.skipIf(!hasShared)("models and reference tensors in ../shared (skipped 
       const found = interpret(model.map!, float(tensors, `${from}.seeds`).subarray(0, k), 1);
       const trajectory = float(tensors, `${from}.trajectory`);
       expect(error(found, trajectory.subarray(at * k, (at + 1) * k)), from).toBeLessThan(5e-6);
+      for (const layout of ["lanes", "onednn"] as const) {
+        const native = await runNative(model.map!, float(tensors, `${from}.seeds`).subarray(0, k), {
+          layout,
+        });
+        expect(error(native, trajectory.subarray(at * k, (at + 1) * k)), `${from}, ${layout}`).toBeLessThan(
+          5e-5,
+        );
+      }
     }
   });
 });

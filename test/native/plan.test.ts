@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { elements } from "../../src/graph/graph.js";
-import { lower } from "../../src/graph/lower.js";
+import { elements, type Graph } from "../../src/graph/graph.js";
 import { optimize } from "../../src/graph/optimize.js";
 import { interpret } from "../../src/graph/reference.js";
 import { type CompileOptions, native } from "../../src/native.js";
+import { runNative } from "../support/native.js";
 import { operatorCases, operatorGraph } from "../support/operatorGraphs.js";
 import { seededRandom } from "../support/random.js";
 import { randomGraph } from "../support/randomGraph.js";
@@ -17,14 +17,7 @@ const variants: CompileOptions[] = (["lanes", "onednn"] as const).flatMap((layou
 const cases = { ...operatorCases, ...sequenceCases };
 const seeds = 12;
 
-async function apply(graph: Parameters<typeof lower>[0], options: CompileOptions, rows: Float32Array) {
-  const plan = native().compile(lower(graph), options);
-  try {
-    return (await native().apply(plan, rows, { threads: 1 }).promise).output;
-  } finally {
-    plan.dispose();
-  }
-}
+const apply = (graph: Graph, options: CompileOptions, rows: Float32Array) => runNative(graph, rows, options);
 
 /** Largest difference in units of the largest reference value. */
 function error(found: Float32Array, expected: Float64Array): number {
