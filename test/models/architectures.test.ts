@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { jacobianVectorGraph } from "../../src/graph/differentiate.js";
 import { elements, type Graph } from "../../src/graph/graph.js";
 import { optimize } from "../../src/graph/optimize.js";
 import { interpret } from "../../src/graph/reference.js";
@@ -123,6 +124,27 @@ describe("architectures, written as exporters write them", () => {
       it(`${name}: the ${part} computes the same before and after`, () => {
         // The file's constants are float32, and folded weights are rounded to it.
         expect(error(interpret(fused, input, rows), interpret(graph, input, rows))).toBeLessThan(2e-6);
+      });
+
+      it(`${name}: the ${part} has the derivative that differences show`, () => {
+        const random = seededRandom(12);
+        const z = Float64Array.from(random.floats(elements(shapeOf(graph))));
+        const v = Float64Array.from(random.floats(z.length));
+        const product = interpret(jacobianVectorGraph(fused), Float64Array.from([...z, ...v]), 1);
+        const h = 1e-6;
+        const moved = (sign: number) =>
+          interpret(
+            fused,
+            z.map((value, i) => value + sign * h * v[i]),
+            1,
+          );
+        const [above, below] = [moved(1), moved(-1)];
+        expect(
+          error(
+            product,
+            above.map((value, i) => (value - below[i]) / (2 * h)),
+          ),
+        ).toBeLessThan(1e-5);
       });
 
       it.each(["lanes", "onednn"] as const)(
