@@ -81,6 +81,11 @@ export function flopsOf(graph: Graph, node: Node): number {
       return 2 * outputs * shape(1)[1];
     case "matmul":
       return 2 * outputs * shape(0)[shape(0).length - 1];
+    case "attention": {
+      // q […, T, d], k […, S, d], v […, S, e]: T·S scores of d products each, then T·e sums of S.
+      const sources = shape(1)[shape(1).length - 2];
+      return 2 * sources * (elements(shape(0)) + outputs);
+    }
     default:
       return 0;
   }

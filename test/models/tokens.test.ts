@@ -210,6 +210,14 @@ describe("latents that cannot be", () => {
 });
 
 describe("the command line", () => {
+  it("names the latent behind the model's path", async () => {
+    const args = ["inspect", path, "--latent", "class", "--mask-ratio", "0.5", "--json"];
+    const { code, stdout } = await latdyn(args, { cwd: root });
+    expect(code).toBe(0);
+    const model = JSON.parse(stdout);
+    expect(model).toMatchObject({ path: `${path}#class,mask=0.5@0`, latentShape: [width] });
+    expect(model.flopsPerRow).toBe(model.plan.flopsPerRow);
+  });
   it("refuses latents before it reads a model", async () => {
     const run = async (...args: string[]) => {
       const { code, stderr } = await latdyn(["attractors", path, "--from", "noise:2", ...args], {
