@@ -39,7 +39,7 @@ export function recogniseSilu(draft: Draft, node: Node): boolean {
  * order and grouping. The constants of the file are float32; the function takes its own.
  */
 export function recogniseGelu(draft: Draft, node: Node): boolean {
-  if (node.op !== "mul" && node.op !== "div") return false;
+  if ((node.op !== "mul" && node.op !== "div") || node.activation !== undefined) return false;
   const product = factorsOf(draft, node);
   if (product === undefined || !isAbout(product.factor, 0.5) || product.leaves.length !== 2) return false;
   for (const side of [0, 1]) {
@@ -47,8 +47,6 @@ export function recogniseGelu(draft: Draft, node: Node): boolean {
     const kind = gateOf(draft, product.leaves[side]!, x);
     if (kind === undefined || !haveSameShape(draft, x, node.output)) continue;
     const { name, output } = node;
-    const carried = node.activation;
-    if (carried !== undefined) return false;
     replacePattern(draft, node, { op: "activate", name, inputs: [x], output, activation: activation(kind) });
     return true;
   }

@@ -35,9 +35,9 @@ export interface OnnxNode {
   input(index: number): Constant | Row;
   /** An input whatever it is, for the operators that know about picked elements. */
   any(index: number): Operand;
-  /** An input that must be computed per row, with its row shape; the batch is its first axis. */
+  /** An input per row, with its row shape; the batch is its first axis. */
   row(index: number): { id: ValueId; shape: Shape };
-  /** An input that must be computed per row, with its row shape and the place of the batch. */
+  /** An input per row, with its row shape and the place of the batch. */
   placed(index: number): { id: ValueId; shape: Shape; batch: number };
   /** An input that must be a constant of floats without the batch in it; undefined where it is missing. */
   weights(index: number, what: string): { dims: readonly number[]; data: Float32Array } | undefined;
@@ -137,8 +137,14 @@ export function onnxNode(
     },
     placed(index) {
       const operand = node.input(index);
-      if (operand.kind === "constant") return unsupported(`has a constant as its input ${index}`);
-      return { id: operand.id, shape: builder.shapeOf(operand.id), batch: operand.batch };
+      if (operand.kind === "row") {
+        return { id: operand.id, shape: builder.shapeOf(operand.id), batch: operand.batch };
+      }
+      // One row that is the same for all: positions, say, on their way through a layer.
+      const { dims, type } = operand;
+      if (dims[0] !== 1 || type !== "float") return unsupported(`has a constant as its input ${index}`);
+      const { id } = node.repeated({ ...operand, dims: dims.slice(1) }, 0);
+      return { id, shape: dims.slice(1), batch: 0 };
     },
     weights(index, what) {
       const operand = node.optional(index);

@@ -243,6 +243,17 @@ const cases: Case[] = [
     [3],
     (e) => e.op("MatMul", ["x", e.op("MatMul", [e.weight([3, 4], 1), e.weight([4, 2], 1)])]),
   ],
+  [
+    "layers of constants",
+    17,
+    [3, 4],
+    (e) => {
+      const positions = e.op("MatMul", [e.weight([1, 3, 5], 1), e.weight([5, 4], 1)]);
+      const scale = e.weight([4], 0.5, 1);
+      const normalised = e.op("LayerNormalization", [positions, scale, e.weight([4], 1)], axis(-1));
+      return e.op("Add", ["x", e.op("Softmax", [normalised], axis(1))]);
+    },
+  ],
   ["MatMul with a stack", 13, [2, 3, 4], (e) => e.op("MatMul", ["x", e.weight([2, 4, 5], 1)])],
   ["Einsum of two rows", 13, [3, 4], (e) => e.op("Einsum", ["x", "x"], { equation: { s: "bij,bkj->bik" } })],
   [

@@ -139,7 +139,10 @@ describe("convolutions", () => {
     expect(three).toMatchObject({ operator: "Conv", node: "the node" });
     expect(three.message).toMatch(/3 spatial axes.*--engine onnx/);
     expect(refuse({ op: "Conv", shape: [1, 1, 1], more: [ones(1, 1, 1, 1)], rowAt: 1 }).message).toMatch(
-      /constant/,
+      /has a weight that is computed from the input/,
+    );
+    expect(refuse({ op: "Conv", shape: [1, 1, 1], more: [ones(2, 1, 1, 1)], rowAt: 1 }).message).toMatch(
+      /has a constant as its input 0/,
     );
     const lying = { kernel_shape: { ints: [3, 3] } };
     expect(

@@ -22,6 +22,8 @@ export interface VitMaeOptions {
   readonly visible?: readonly number[];
   /** Default: true. */
   readonly classToken?: boolean;
+  /** A fixed batch of one row, for which exporters write the class token out. Default: any batch. */
+  readonly fixedBatch?: boolean;
 }
 
 /** ViT-MAE base of the paper at 224². */
@@ -96,17 +98,19 @@ export function vitMae(options: VitMaeOptions): { encoder: Uint8Array; decoder: 
   const rows = e.op("Transpose", [flat], { perm: { ints: [0, 2, 1] } });
   const placed = e.op("Add", [rows, e.weight([1, tokens, width], 0.5)]);
   const { visible, classToken = true } = options;
+  const batch = options.fixedBatch ? 1 : "batch";
   const seen =
     visible === undefined ? placed : e.op("Gather", [placed, e.wholes(...visible)], { axis: { i: 1 } });
   let x = seen;
   if (classToken) {
-    const token = spreadOverBatch(e, seen, e.weight([1, 1, width], 0.5));
+    const weight = e.weight([1, 1, width], 0.5);
+    const token = options.fixedBatch ? weight : spreadOverBatch(e, seen, weight);
     x = e.op("Concat", [token, seen], { axis: { i: 1 } });
   }
   for (let i = 0; i < depth; i++) x = block(e, x, width, heads, options);
   const encoder = e.finish(
     "image",
-    ["batch", 3, image, image],
+    [batch, 3, image, image],
     layerNorm(e, x, width, options.layerNormOperator),
   );
 
@@ -123,5 +127,5 @@ export function vitMae(options: VitMaeOptions): { encoder: Uint8Array; decoder: 
   const grid = d.op("Reshape", [withoutClass, d.wholes(0, side, side, patch, patch, 3)]);
   const picture = d.op("Einsum", [grid], { equation: { s: "nhwpqc->nchpwq" } });
   const output = d.op("Reshape", [picture, d.wholes(0, 3, image, image)]);
-  return { encoder, decoder: d.finish("tokens", ["batch", tokens + first, width], output) };
+  return { encoder, decoder: d.finish("tokens", [batch, tokens + first, width], output) };
 }

@@ -41,17 +41,10 @@ const negation: Operator = (node) => {
   return not(node, x);
 };
 
-function onConstants(): Operator {
-  return (node) => {
-    const [a, b] = [known(node.input(0)), known(node.input(1))];
-    if (a === undefined || b === undefined) return node.unsupported();
-    return evaluateBinary(node, a, b);
-  };
-}
-
-function known(operand: Constant | Row): Constant | undefined {
-  return operand.kind === "constant" ? operand : undefined;
-}
+const onConstants: Operator = (node) => {
+  const [a, b] = [node.input(0), node.input(1)];
+  return a.kind === "constant" && b.kind === "constant" ? evaluateBinary(node, a, b) : node.unsupported();
+};
 
 /**
  * c·a + (1 − c)·b. Where the condition is a constant and so is one side, what is not selected is left out of the
@@ -117,9 +110,9 @@ export const logicOperators: Readonly<Record<string, Operator>> = {
   Less: comparison(true, false),
   GreaterOrEqual: comparison(true, true),
   LessOrEqual: comparison(false, true),
-  Equal: onConstants(),
-  Xor: onConstants(),
-  Mod: onConstants(),
+  Equal: onConstants,
+  Xor: onConstants,
+  Mod: onConstants,
   And: and,
   Or: or,
   Not: negation,

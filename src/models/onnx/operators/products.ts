@@ -76,16 +76,17 @@ const matMul: Operator = (node) => {
   return node.result(node.builder.node({ op: "matmul", name: node.name, inputs: ids }), frame.batch);
 };
 
-/** The product of two constant matrices. */
+/** The product of constants, the second one a matrix. */
 function constantProduct(node: OnnxNode, a: Constant, b: Constant): Constant {
-  const [rows, inner] = a.dims as [number, number];
+  const inner = a.dims.at(-1);
   const [other, columns] = b.dims as [number, number];
-  if (a.dims.length !== 2 || b.dims.length !== 2 || inner !== other) {
-    return node.unsupported("of constants that are not two matrices is outside the native operator set");
+  if (a.dims.length < 2 || b.dims.length !== 2 || inner !== other) {
+    return node.unsupported("of constants other than by a matrix is outside the native operator set");
   }
-  checkSize(node, [rows, columns, inner]);
+  const dims = [...a.dims.slice(0, -1), columns];
+  checkSize(node, [...dims, inner]);
   const [p, q] = [node.weights(0, "matrix")!.data, node.weights(1, "matrix")!.data];
-  return filled(node, "float", [rows, columns], (at) => {
+  return filled(node, "float", dims, (at) => {
     let sum = 0;
     for (let i = 0; i < inner; i++) {
       sum += p[Math.floor(at / columns) * inner + i]! * q[i * columns + (at % columns)]!;
