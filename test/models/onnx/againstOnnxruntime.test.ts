@@ -44,6 +44,7 @@ const cases: Case[] = [
   ["HardSwish", 14, [7], unary("HardSwish")],
   ["HardSigmoid", 13, [7], unary("HardSigmoid", { alpha: { f: 0.3 }, beta: { f: 0.4 } })],
   ["Mish", 18, [7], unary("Mish")],
+  ["Swish", 24, [7], unary("Swish", { alpha: { f: 1.5 } })],
   ["ThresholdedRelu", 13, [7], unary("ThresholdedRelu", { alpha: { f: 0.2 } })],
   ["Gelu", 20, [7], unary("Gelu")],
   ["Gelu by tanh", 20, [7], unary("Gelu", { approximate: { s: "tanh" } })],
