@@ -6,6 +6,7 @@
  * repeats it, and the program ends with exit code 1. The same seed gives the same files.
  */
 import { LatdynError } from "../dist/errors.js";
+import { graphFormat } from "./fuzz/graph.mjs";
 import { onnxFormat } from "./fuzz/onnx.mjs";
 import { seededRandom } from "./fuzz/random.mjs";
 import { safetensorsFormat } from "./fuzz/safetensors.mjs";
@@ -14,7 +15,7 @@ import { safetensorsFormat } from "./fuzz/safetensors.mjs";
  * A format: `open(random)` makes what it needs once and gives `mutant(random)`, a mutated model as a value;
  * `load(mutant)`, which reads it the way the library does; and `close()`.
  */
-const formats = { onnx: onnxFormat, safetensors: safetensorsFormat };
+const formats = { onnx: onnxFormat, safetensors: safetensorsFormat, graph: graphFormat };
 
 const longest = 10_000;
 
