@@ -9,7 +9,7 @@ import { existsSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { findCompiler, root } from "./toolchain.mjs";
 
-const FOLDERS = ["test/native", "test/engines", "test/dynamics"];
+const FOLDERS = ["test/native", "test/engines", "test/dynamics", "test/scripts/fuzz.test.ts"];
 
 function run(what, program, args, options = {}) {
   const result = spawnSync(program, args, { cwd: root, stdio: "inherit", ...options });
