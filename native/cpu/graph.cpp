@@ -203,8 +203,13 @@ Shape infer(const Graph& graph, const Node& node) {
         if (y.size() != 3 || y[0] != x[0])
             refuse(node, "pools " + format(x) + " to " + format(y));
         for (int d = 0; d < 2; d++) {
-            if (pads[d] > (kernel[d] - 1) * dilations[d] || (y[1 + d] - 1) * strides[d] - pads[d] >= x[1 + d])
-                refuse(node, "a window of " + format(y) + " lies outside the input " + format(x));
+            for (int64_t position = 0; position < y[1 + d]; position++) {
+                const int64_t start = position * strides[d] - pads[d];
+                // The first tap that is not in the padding before the input.
+                const int64_t tap = start >= 0 ? 0 : (dilations[d] - 1 - start) / dilations[d];
+                if (tap >= kernel[d] || start + tap * dilations[d] >= x[1 + d])
+                    refuse(node, "a window of " + format(y) + " lies outside the input " + format(x));
+            }
         }
     };
     const auto groups_divide = [&](const Shape& x) {
