@@ -15,9 +15,9 @@ std::string kib(size_t bytes) {
     return text;
 }
 
-// Operators over positions or tokens read every activation several times, so they want the tile in L2. A product
-// of one vector with a matrix reads it once per block of outputs, and rows as lanes reads the (larger) matrix once
-// per tile.
+// Operators over positions or tokens read every activation several times, so they want the tile in L2. A
+// product of one vector with a matrix reads it once per block of outputs, and rows as lanes reads the
+// (larger) matrix once per tile.
 bool has_positions(const Graph& graph) {
     return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
         if (node.op == "linear")

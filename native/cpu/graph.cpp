@@ -326,8 +326,8 @@ Shape infer(const Graph& graph, const Node& node) {
                              " of " + format(x));
         for (int64_t index : indices)
             if (index < 0 || index >= size)
-                refuse(node, "index " + std::to_string(index) + " is outside an axis of " +
-                                 std::to_string(size));
+                refuse(node,
+                       "index " + std::to_string(index) + " is outside an axis of " + std::to_string(size));
         Shape out = x;
         out[axis] = op == "gather" ? picked : size;
         return out;
@@ -469,8 +469,8 @@ double Graph::nominal_flops() const {
             const auto &q = values[node.inputs[0]].shape, &v = values[node.inputs[2]].shape;
             const double sources = static_cast<double>(v[v.size() - 2]);
             flops += 2 * sources *
-                     (elements(node.inputs[0]) +
-                      elements(node.inputs[0]) / static_cast<double>(q.back()) * static_cast<double>(v.back()));
+                     (elements(node.inputs[0]) + elements(node.inputs[0]) / static_cast<double>(q.back()) *
+                                                     static_cast<double>(v.back()));
         }
     }
     return flops;

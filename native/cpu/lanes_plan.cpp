@@ -732,8 +732,7 @@ class Builder {
             const int64_t rows = bs[bs.size() - 2], columns = bs.back();
             bias_column = columns > 1 ? 1 : 0;
             bias_row = rows > 1 ? narrow(columns) : 0;
-            bias_offset =
-                broadcast_index(Shape(bs.begin(), bs.end() - 2), Shape(qs.begin(), qs.end() - 2));
+            bias_offset = broadcast_index(Shape(bs.begin(), bs.end() - 2), Shape(qs.begin(), qs.end() - 2));
             for (int32_t& offset : bias_offset)
                 offset *= narrow(rows * columns);
         }

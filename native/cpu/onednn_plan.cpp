@@ -571,10 +571,10 @@ class Compiler {
             const Tensor residual = as(node.residual, y.desc);
             const bool at_once = !has_padding(y.desc) || keeps_zero(left);
             const Activation f = at_once ? left : Activation{};
-            add_loop({residual, y}, [f, n = stored_elements(y.desc), kernel = kernels_.activate](
-                                        float* const* t) {
-                kernel({.x = t[1], .residual = t[0], .out = t[1], .elements = n, .function = f});
-            });
+            add_loop({residual, y},
+                     [f, n = stored_elements(y.desc), kernel = kernels_.activate](float* const* t) {
+                         kernel({.x = t[1], .residual = t[0], .out = t[1], .elements = n, .function = f});
+                     });
             if (at_once)
                 left = Activation{};
         }
@@ -731,16 +731,16 @@ class Compiler {
             tensors.push_back(packed(graph_.values[node.inputs[2]].constant.data(), 0, 1, 1, columns));
         if (has_residual)
             tensors.push_back(plain(node.residual));
-        add_loop(std::move(tensors), [p, has_bias, has_residual, offset = a.offset,
-                                      kernel = kernels_.product](float* const* t) {
-            row::Product call = p;
-            call.a = t[0] + offset;
-            call.panels = t[1];
-            call.out = t[2];
-            call.bias = has_bias ? t[3] : nullptr;
-            call.residual = has_residual ? t[has_bias ? 4 : 3] : nullptr;
-            kernel(call);
-        });
+        add_loop(std::move(tensors),
+                 [p, has_bias, has_residual, offset = a.offset, kernel = kernels_.product](float* const* t) {
+                     row::Product call = p;
+                     call.a = t[0] + offset;
+                     call.panels = t[1];
+                     call.out = t[2];
+                     call.bias = has_bias ? t[3] : nullptr;
+                     call.residual = has_residual ? t[has_bias ? 4 : 3] : nullptr;
+                     kernel(call);
+                 });
         define(node.output, y);
     }
 
@@ -833,9 +833,8 @@ class Compiler {
         p.v_row = v.stride[rank - 2];
         p.out_row = y.stride[rank - 2];
         p.scale = static_cast<float>(node.number("scale"));
-        std::vector<Tensor> tensors{
-            q.base, k.base, v.base, y.base,
-            scratch(kernels_.attention_scratch(p.sources, p.depth, p.width))};
+        std::vector<Tensor> tensors{q.base, k.base, v.base, y.base,
+                                    scratch(kernels_.attention_scratch(p.sources, p.depth, p.width))};
         std::vector<int64_t> bias_at;
         if (node.inputs.size() == 4) {
             std::vector<int64_t> extent = shape(node.inputs[3]);
@@ -883,11 +882,12 @@ class Compiler {
             }
         }
         a = node.inputs[0], b = node.inputs[1];
-        static const std::map<std::string, plain::Arithmetic> kinds = {{"add", plain::Arithmetic::add},
-                                                                       {"sub", plain::Arithmetic::sub},
-                                                                       {"mul", plain::Arithmetic::mul},
-                                                                       {"div", plain::Arithmetic::div},
-                                                                       {"greater", plain::Arithmetic::greater}};
+        static const std::map<std::string, plain::Arithmetic> kinds = {
+            {"add", plain::Arithmetic::add},
+            {"sub", plain::Arithmetic::sub},
+            {"mul", plain::Arithmetic::mul},
+            {"div", plain::Arithmetic::div},
+            {"greater", plain::Arithmetic::greater}};
         const Tensor y = make(row_major(dims_of(node.output)));
         add_loop({plain(a), plain(b), y},
                  [kind = kinds.at(node.op), axes = plain::broadcast(shape(a), shape(b), shape(node.output))](
@@ -950,9 +950,8 @@ class Compiler {
 
     void lower_group_norm(const Node& node) {
         const int64_t channels = shape(node.inputs[0])[0];
-        const Tensor x = walkable(node.inputs[0], [this](int64_t block) {
-            return block == 1 || block % kernels_.width == 0;
-        });
+        const Tensor x = walkable(
+            node.inputs[0], [this](int64_t block) { return block == 1 || block % kernels_.width == 0; });
         row::GroupNorm p{};
         p.channels = channels;
         p.points = graph_.values[node.inputs[0]].elements() / channels;
@@ -1001,9 +1000,10 @@ class Compiler {
 
     void lower_softmax(const Node& node) {
         const Tensor y = make(row_major(dims_of(node.output)));
-        add_loop({plain(node.inputs[0]), y},
-                 [rows = rows_of(node.output), size = last_axis(node.output),
-                  kernel = kernels_.softmax](float* const* t) { kernel({t[0], t[1], rows, size}); });
+        add_loop({plain(node.inputs[0]), y}, [rows = rows_of(node.output), size = last_axis(node.output),
+                                              kernel = kernels_.softmax](float* const* t) {
+            kernel({t[0], t[1], rows, size});
+        });
         define(node.output, y);
     }
 
@@ -1021,7 +1021,9 @@ class Compiler {
         const Tensor y = make(row_major(dims_of(node.output)));
         add_loop({plain(node.inputs[0]), y},
                  [rows = rows_of(node.output), size = last_axis(node.output), k = node.integer("k"),
-                  kernel = kernels_.top_k_mask](float* const* t) { kernel({t[0], t[1], rows, size, k}); });
+                  kernel = kernels_.top_k_mask](float* const* t) {
+                     kernel({t[0], t[1], rows, size, k});
+                 });
         define(node.output, y);
     }
 
@@ -1123,19 +1125,16 @@ class Compiler {
             return;
         }
         const Tensor y = make(row_major(dims_of(node.output)));
-        add_loop({plain(node.inputs[0]), y},
-                 [picks = plain::picks(shape(node.inputs[0]), axis, indices)](float* const* t) {
-                     plain::gather(picks, t[0], t[1]);
-                 });
+        add_loop({plain(node.inputs[0]), y}, [picks = plain::picks(shape(node.inputs[0]), axis, indices)](
+                                                 float* const* t) { plain::gather(picks, t[0], t[1]); });
         define(node.output, y);
     }
 
     void lower_scatter_add(const Node& node) {
         const Tensor y = make(row_major(dims_of(node.output)));
-        add_loop({plain(node.inputs[0]), y}, [picks = plain::picks(shape(node.output), node.integer("axis"),
-                                                                   node.ints("indices"))](float* const* t) {
-            plain::scatter_add(picks, t[0], t[1]);
-        });
+        add_loop({plain(node.inputs[0]), y},
+                 [picks = plain::picks(shape(node.output), node.integer("axis"), node.ints("indices"))](
+                     float* const* t) { plain::scatter_add(picks, t[0], t[1]); });
         define(node.output, y);
     }
 
@@ -1187,8 +1186,8 @@ class Compiler {
                 rows *= s[i];
         const Tensor y = make(row_major(dims_of(node.output)));
         add_loop({plain(node.inputs[0]), plain(node.inputs[1]), y},
-                 [rows, size = graph_.values[node.output].elements() / rows,
-                  epsilon = node.number("epsilon"), kernel = kernels_.norm_grad](float* const* t) {
+                 [rows, size = graph_.values[node.output].elements() / rows, epsilon = node.number("epsilon"),
+                  kernel = kernels_.norm_grad](float* const* t) {
                      kernel({t[0], t[1], t[2], rows, size, epsilon});
                  });
         define(node.output, y);

@@ -146,8 +146,8 @@ static inline F log_(F x) {
     return select((x > 0.0f) & (x < infinity), y, limit);
 }
 
-// xᵉ by log and exp in double: |x| = 2ⁿ·m with m in [√½, √2), log m = 2·artanh((m − 1) / (m + 1)). The exponent
-// is the same in every lane. NaN for x < 0 and an exponent that is not whole; NaN⁰ is NaN here.
+// xᵉ by log and exp in double: |x| = 2ⁿ·m with m in [√½, √2), log m = 2·artanh((m − 1) / (m + 1)). The
+// exponent is the same in every lane. NaN for x < 0 and an exponent that is not whole; NaN⁰ is NaN here.
 static inline F pow_(F x, float e) {
     typedef double D __attribute__((vector_size(W * 8)));
     typedef int64_t L __attribute__((vector_size(W * 8)));
@@ -156,7 +156,7 @@ static inline F pow_(F x, float e) {
     if (e == 2.0f)
         return x * x;
     const F a = abs_(x);
-    const L bits = (L)__builtin_convertvector(a, D);
+    const L bits = (L) __builtin_convertvector(a, D);
     const L n = (bits - 0x3fe6a09e667f3bcd) >> 52;
     const D m = (D)(bits - (n << 52));
     // 2·(s + s³/3 + s⁵/5 + …), s² <= 0.0295.
@@ -308,9 +308,7 @@ template <ActivationKind K> static inline F activate(F x, F alpha, F beta) {
         return pow_(x, alpha[0]);
 }
 
-template <ActivationKind K> struct Kind {
-    static constexpr ActivationKind value = K;
-};
+template <ActivationKind K> struct Kind { static constexpr ActivationKind value = K; };
 
 // body(Kind<K>{}) for the K that is known when the plan runs.
 template <class Body> static inline void with_kind(ActivationKind kind, Body body) {

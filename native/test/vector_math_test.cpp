@@ -185,7 +185,9 @@ void slopes() {
         // In float x² leaves the range long before its reciprocal does.
         [](double x) { return -1 / double(float(x * x)); }, 1.5, all, no);
     sweep("abs'", slope<ActivationKind::abs>(),
-          keeping_nan([](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }), 0, all, no);
+          keeping_nan([](double x) { return x > 0   ? 1.0
+                                            : x < 0 ? -1.0
+                                                    : 0.0; }), 0, all, no);
     for (float exponent : {-1.0f, 0.0f, 0.5f, 1.0f, 2.0f, 3.0f, 4.5f}) {
         char name[32];
         std::snprintf(name, sizeof name, "pow %g'", exponent);

@@ -196,12 +196,8 @@ static void attention(const lanes::Attention& p) {
 
 // --- Top-k masks -----------------------------------------------------------------------------------------
 
-template <class R> struct Keys {
-    using Type = I;
-};
-template <> struct Keys<float> {
-    using Type = int32_t;
-};
+template <class R> struct Keys { using Type = I; };
+template <> struct Keys<float> { using Type = int32_t; };
 
 static inline I read_key(const float* p, F) {
     return as_int(load(p));

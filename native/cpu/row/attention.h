@@ -1,7 +1,7 @@
 // Attention without the score matrix: for a block of targets, blocks of sources one after another, with the
-// largest score and the sum of e^(score − largest) so far; what was added up under a smaller maximum is scaled
-// down. 2·targets·sources·(depth + width) FLOPs; k and v are packed once and read once a block of targets,
-// scores stay in L1.
+// largest score and the sum of e^(score − largest) so far; what was added up under a smaller maximum is
+// scaled down. 2·targets·sources·(depth + width) FLOPs; k and v are packed once and read once a block of
+// targets, scores stay in L1.
 #pragma once
 
 #include "product.h"
@@ -22,8 +22,8 @@ static int64_t attention_scratch(int64_t sources, int64_t depth, int64_t width) 
            target_block * (source_block + padded(width) + 3);
 }
 
-// Scores of one target → e^(scale·score + bias − largest), in place. Updates the largest and the sum, and gives
-// what earlier sums shrink by. A NaN is not the largest, but its own e^NaN makes the sum NaN.
+// Scores of one target → e^(scale·score + bias − largest), in place. Updates the largest and the sum, and
+// gives what earlier sums shrink by. A NaN is not the largest, but its own e^NaN makes the sum NaN.
 static inline float exponentials(float* scores, ptrdiff_t count, float scale, const float* bias,
                                  ptrdiff_t bias_column, float& largest, float& sum) {
     const F lowest = splat(-__builtin_inff());
@@ -75,9 +75,8 @@ static void attention(const row::Attention& p) {
             for (ptrdiff_t panel = 0; panel < sources; panel += panel_width) {
                 const ptrdiff_t count = sources - panel < panel_width ? sources - panel : panel_width;
                 each_block(targets, [&](ptrdiff_t row, int rows) {
-                    product_panel(rows, static_cast<int>(registers_of(count)),
-                                  p.q + (begin + row) * p.q_row, p.q_row, keys + (first + panel) * p.depth,
-                                  p.depth,
+                    product_panel(rows, static_cast<int>(registers_of(count)), p.q + (begin + row) * p.q_row,
+                                  p.q_row, keys + (first + panel) * p.depth, p.depth,
                                   {.start = nullptr,
                                    .residual = nullptr,
                                    .out = scores + row * source_block + panel,

@@ -27,8 +27,7 @@ static void activate_grad(const row::ActivateGrad& p) {
     const F alpha = splat(p.function.alpha), beta = splat(p.function.beta);
     with_kind(p.function.kind, [&](auto kind) {
         for (ptrdiff_t i = 0; i < n; i++)
-            store(p.out + i * W,
-                  derivative<kind.value>(load(p.x + i * W), alpha, beta) * load(p.t + i * W));
+            store(p.out + i * W, derivative<kind.value>(load(p.x + i * W), alpha, beta) * load(p.t + i * W));
     });
 }
 

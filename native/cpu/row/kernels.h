@@ -31,8 +31,8 @@ struct ActivateGrad {
     Activation function;
 };
 
-// (x − mean)/√(variance + ε)·scale + bias over the last axis of [rows, size], mean and biased variance of each
-// row.
+// (x − mean)/√(variance + ε)·scale + bias over the last axis of [rows, size], mean and biased variance of
+// each row.
 struct LayerNorm {
     const float* x;
     float* out;
@@ -52,8 +52,8 @@ struct NormGrad {
     double epsilon;
 };
 
-// As LayerNorm over each group of channels and all points. x is [channels / block][points][block]: block is 1,
-// or a multiple of a register's width.
+// As LayerNorm over each group of channels and all points. x is [channels / block][points][block]: block is
+// 1, or a multiple of a register's width.
 struct GroupNorm {
     const float* x;
     float* out;
@@ -80,16 +80,16 @@ struct SoftmaxGrad {
     int64_t rows, size;
 };
 
-// 1 for the k largest of the last axis of [rows, size], else 0; the first of equals count, NaN is more than any
-// number.
+// 1 for the k largest of the last axis of [rows, size], else 0; the first of equals count, NaN is more than
+// any number.
 struct TopKMask {
     const float* x;
     float* out;
     int64_t rows, size, k;
 };
 
-// out = activation(bias + a·b + residual). a [rows, depth], out and residual [rows, columns], each with its own
-// distance between rows. b and bias are packed (see Kernels::pack).
+// out = activation(bias + a·b + residual). a [rows, depth], out and residual [rows, columns], each with its
+// own distance between rows. b and bias are packed (see Kernels::pack).
 struct Product {
     const float* a;
     const float* panels;
@@ -101,8 +101,8 @@ struct Product {
     Activation activation;
 };
 
-// softmax(scale · q·kᵀ + bias)·v for one head: q [targets, depth], k [sources, depth], v [sources, width], each
-// with its own distance between rows.
+// softmax(scale · q·kᵀ + bias)·v for one head: q [targets, depth], k [sources, depth], v [sources, width],
+// each with its own distance between rows.
 struct Attention {
     const float* q;
     const float* k;

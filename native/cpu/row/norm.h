@@ -95,11 +95,11 @@ static void layer_norm(const row::LayerNorm& p) {
             for (ptrdiff_t i = 0; i < p.size; i += W) {
                 const ptrdiff_t count = p.size - i;
                 const F y = centre.from(load_first(x + i, count)) * inverse;
-                store_first(out + i,
-                            activate<kind.value>(y * load_first(p.scale + i, count) +
-                                                     load_first(p.bias + i, count),
-                                                 alpha, beta),
-                            count);
+                store_first(
+                    out + i,
+                    activate<kind.value>(y * load_first(p.scale + i, count) + load_first(p.bias + i, count),
+                                         alpha, beta),
+                    count);
             }
         }
     });
@@ -111,8 +111,8 @@ static void norm_grad(const row::NormGrad& p) {
         float* out = p.out + r * p.size;
         const Moments of_x = moments_of(x, p.size), of_t = moments_of(t, p.size);
         const Centre centre = centre_of(of_x.mean), centre_t = centre_of(of_t.mean);
-        const F inverse = splat(1.0f) /
-                          sqrt_(splat(static_cast<float>(of_x.squares / of_x.count + p.epsilon)));
+        const F inverse =
+            splat(1.0f) / sqrt_(splat(static_cast<float>(of_x.squares / of_x.count + p.epsilon)));
         double sum = 0;
         for (ptrdiff_t begin = 0; begin < p.size; begin += moment_chunk) {
             const ptrdiff_t end = p.size - begin < moment_chunk ? p.size : begin + moment_chunk;
@@ -209,8 +209,7 @@ static void group_norm(const row::GroupNorm& p) {
         if (block == 1) {
             for (ptrdiff_t c = 0; c < p.channels; c++) {
                 const Centre centre = centre_of(means[c]);
-                const F bias = splat(p.bias[c]),
-                        factor = splat(static_cast<float>(squares[c] * p.scale[c]));
+                const F bias = splat(p.bias[c]), factor = splat(static_cast<float>(squares[c] * p.scale[c]));
                 const float* x = p.x + c * points;
                 float* out = p.out + c * points;
                 for (ptrdiff_t i = 0; i < points; i += W) {

@@ -1,10 +1,10 @@
 // Products with a packed matrix: tokens × weights, and the two products of attention.
 //
 // b lies in panels of a few registers' width, element after element of the reduction; a block of rows × panel
-// keeps its sums in registers. A step loads V registers and broadcasts M numbers for M·V multiply-adds: with 8
-// and 3, 11 loads for 24, so the loop runs at the multiply-add limit while a panel comes from L2. Per call
-// 2·rows·depth·columns FLOPs against 4·depth·columns bytes of b, read once, and 4·rows·depth of a, read once a
-// panel. The sum runs over the reduction in order, from the bias on, whatever the block.
+// keeps its sums in registers. A step loads V registers and broadcasts M numbers for M·V multiply-adds: with
+// 8 and 3, 11 loads for 24, so the loop runs at the multiply-add limit while a panel comes from L2. Per call
+// 2·rows·depth·columns FLOPs against 4·depth·columns bytes of b, read once, and 4·rows·depth of a, read once
+// a panel. The sum runs over the reduction in order, from the bias on, whatever the block.
 #pragma once
 
 #include "kernels.h"
@@ -46,8 +46,8 @@ static void pack(const float* b, int64_t row, int64_t column, int64_t depth, int
                 for (ptrdiff_t l = 0; l < depth; l += W) {
                     F block[W];
                     for (ptrdiff_t i = 0; i < W; i++)
-                        block[i] = c + i < count ? load_first(b + (first + c + i) * column + l, depth - l)
-                                                 : F{};
+                        block[i] =
+                            c + i < count ? load_first(b + (first + c + i) * column + l, depth - l) : F{};
                     transpose_block(block);
                     for (ptrdiff_t i = 0; i < W && l + i < depth; i++)
                         store(panels + (l + i) * width + c, block[i]);
@@ -178,8 +178,8 @@ static inline void product_wide(const float* a, const float* panels, ptrdiff_t p
         }
 }
 
-// Calls body(first row, rows) for blocks that differ by at most one row: a thin one at the end would leave the
-// multipliers idle.
+// Calls body(first row, rows) for blocks that differ by at most one row: a thin one at the end would leave
+// the multipliers idle.
 template <class Body> static inline void each_block(ptrdiff_t rows, Body body) {
     const ptrdiff_t blocks = (rows + block_rows - 1) / block_rows;
     for (ptrdiff_t b = 0, first = 0; b < blocks; b++) {
@@ -214,8 +214,8 @@ static void product(const row::Product& p) {
             each_block(p.rows, [&](ptrdiff_t row, int rows) {
                 float* out = p.out + row * p.out_row + first;
                 const Sums sums{.start = p.bias ? p.bias + first : nullptr,
-                                .residual = p.residual && last ? p.residual + row * p.residual_row + first
-                                                               : nullptr,
+                                .residual =
+                                    p.residual && last ? p.residual + row * p.residual_row + first : nullptr,
                                 .out = out,
                                 .residual_row = p.residual_row,
                                 .out_row = p.out_row,
