@@ -51,7 +51,8 @@ struct Graph {
     // Throws Error where an index, a shape or an attribute does not fit: what comes from outside is not
     // trusted.
     void validate() const;
-    // 2 × multiply-adds of conv, convTranspose, linear, matmul and attention for one row, padding taps included.
+    // 2 × multiply-adds of conv, convTranspose, linear, matmul and attention for one row, padding taps
+    // included.
     double nominal_flops() const;
 };
 
