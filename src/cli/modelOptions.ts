@@ -50,10 +50,12 @@ export function addTokenOptions(command: Command): Command {
       if (maskSeed !== undefined && maskRatio === undefined) {
         throw new InputError("--mask-seed is given without --mask-ratio, expected both");
       }
-      const at = action.registeredArguments.findIndex((argument) => argument.name() === "model");
+      const at = action.registeredArguments.findIndex((argument) => argument.name().endsWith("model"));
       const mask = maskRatio === undefined ? undefined : { ratio: maskRatio, randomSeed: maskSeed };
       const tokens = tokenOptions({ latent, mask });
-      if (at < 0) throw new InputError(`"${action.name()}" takes no model whose latent could be chosen`);
+      if (at < 0) {
+        throw new InputError(`"latdyn ${action.name()}" takes no model, so there is no latent to choose`);
+      }
       if (tokens !== null) action.processedArgs[at] += `#${formatTokens(tokens)}`;
       for (const name of ["latent", "maskRatio", "maskSeed"]) action.setOptionValue(name, undefined);
     });

@@ -228,6 +228,9 @@ describe("the command line", () => {
     };
     expect(await run("--mask-seed", "1")).toMatch(/--mask-seed is given without --mask-ratio/);
     expect(await run("--mask-ratio", "1.5")).toMatch(/mask.ratio is 1.5, expected a number in \[0, 1\)/);
+    const { code, stderr } = await latdyn(["rank", path, "--latent", "class"], { cwd: root });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/"latdyn rank" takes no model, so there is no latent to choose/);
     expect(await run("--latent", "first")).toMatch(/first.*tokens, class, pooled/s);
   });
 });
