@@ -9,6 +9,8 @@ import { type LoadOptions, loadAutoencoder } from "../../src/models/load.js";
 import { importOnnx } from "../../src/models/onnx/import.js";
 import { formatTokens, splitTokens, tokenOptions } from "../../src/models/tokenSpec.js";
 import { visiblePatches } from "../../src/models/tokens.js";
+import type { StoredRun } from "../../src/runs/run.js";
+import { modelOf } from "../../src/runs/storedModel.js";
 import { latdyn } from "../cli/latdyn.js";
 import { tinyAutoencoder } from "../support/architectures/tinyAutoencoder.js";
 import { type VitMaeOptions, vitMae } from "../support/architectures/vitMae.js";
@@ -159,6 +161,15 @@ describe("a model's name with its latent behind it", () => {
     expect(named.path).toBe(`${path}#${text}`);
     const asked = await loadAutoencoder(path, { latent: parsed?.latent, mask: parsed?.mask ?? undefined });
     expect(named.hash).toBe(asked.hash);
+  });
+  it("is what a run keeps, and finds its model by", async () => {
+    const model = await loadAutoencoder(path, { latent: "class", mask: { ratio: 0.5 } });
+    const { name, format, hash } = model;
+    const record = { model: { path: model.path, name, format, hash } };
+    const again = await modelOf({ record } as unknown as StoredRun);
+    expect(again).toMatchObject({ hash, latentShape: [width] });
+    const plainly = { record: { model: { ...record.model, path } } } as unknown as StoredRun;
+    await expect(modelOf(plainly)).rejects.toThrow(/is not the model of the run/);
   });
   it("another # is a part of a path", async () => {
     expect(splitTokens("folder#1")).toBeNull();
