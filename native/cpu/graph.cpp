@@ -203,6 +203,9 @@ Shape infer(const Graph& graph, const Node& node) {
         if (y.size() != 3 || y[0] != x[0])
             refuse(node, "pools " + format(x) + " to " + format(y));
         for (int d = 0; d < 2; d++) {
+            // Loops over taps are as long as the kernel: no longer than the padded input.
+            if ((kernel[d] - 1) * dilations[d] >= x[1 + d] + pads[d] + pads[d + 2])
+                refuse(node, "a window of " + format(y) + " lies outside the input " + format(x));
             for (int64_t position = 0; position < y[1 + d]; position++) {
                 const int64_t start = position * strides[d] - pads[d];
                 // The first tap that is not in the padding before the input.

@@ -26,6 +26,8 @@ describe("windows that the addon is given", () => {
       [7, 1, 1],
       [4, 2, 1],
       [1, 0, 3],
+      // Longer than what it slides over.
+      [5, 1, 2],
     ]) {
       const compile = () => native().compile(pooled(op, dilation, pad, outputs), {});
       expect(compile, `dilation ${dilation}`).toThrow(/lies outside the input/);
