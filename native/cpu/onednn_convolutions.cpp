@@ -16,6 +16,10 @@ struct Eltwise {
     float alpha, beta, scale;
 };
 
+// Winograd's transformed image is larger than the image: beyond this a worker's memory matters more than its
+// speed. A 3×3 convolution of 256 channels at 256² takes 230 MiB.
+constexpr size_t most_scratch = size_t{256} << 20;
+
 // oneDNN's form of an activation: scale · kind(x). None for those that no convolution ends with.
 std::optional<Eltwise> eltwise(const Activation& f) {
     switch (f.kind) {
@@ -124,7 +128,7 @@ Product Compiler::choose(const Node& node, const std::vector<Way>& ways, bool ma
     may_fuse = may_fuse && (!activates || eltwise(node.activation));
     for (const Way& way : ways) {
         std::optional<Product> bare = way(attributes(nullptr, false));
-        if (!bare)
+        if (!bare || (bare->scratchpad.get_size() > most_scratch && &way != &ways.back()))
             continue;
         if (may_fuse && (activates || adds)) {
             std::optional<Product> fused = way(attributes(&node.activation, adds));
