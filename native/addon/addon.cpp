@@ -21,6 +21,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     };
     exports["version"] = LATDYN_VERSION;
     add("cpu", cpu_info);
+    add("cuda", cuda_info);
     add("compile", compile_graph);
     add("apply", start_apply);
     add("iterate", start_iterate);

@@ -25,6 +25,12 @@ int threads_of(const Napi::Object& options) {
     return static_cast<int>(integer(options, "threads", "options", 1, 1024));
 }
 
+int device_of(const Napi::Object& options) {
+    if (options.Get("device").IsUndefined())
+        return -1;
+    return static_cast<int>(integer(options, "device", "options", -1, 63));
+}
+
 double not_negative(const Napi::Object& options, const char* key) {
     const double value = number(options, key, "options");
     if (!(value >= 0) || std::isinf(value))

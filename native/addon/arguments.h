@@ -52,6 +52,8 @@ int64_t whole_argument(const Napi::CallbackInfo& info, size_t i, const char* wha
                        int64_t most);
 // options.threads
 int threads_of(const Napi::Object& options);
+// options.device: the number of a CUDA device, or −1, the CPU, also where it is missing.
+int device_of(const Napi::Object& options);
 // A finite number of at least 0 at options[key].
 double not_negative(const Napi::Object& options, const char* key);
 // The callback at argument i; empty where there is none.

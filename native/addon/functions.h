@@ -34,6 +34,7 @@ Napi::Value start_trajectory(const Napi::CallbackInfo& info);
 Napi::Value start_score_paths(const Napi::CallbackInfo& info);
 // machine.cpp
 Napi::Value cpu_info(const Napi::CallbackInfo& info);
+Napi::Value cuda_info(const Napi::CallbackInfo& info);
 Napi::Value gemm_limit(const Napi::CallbackInfo& info);
 
 } // namespace latdyn::addon

@@ -1,5 +1,7 @@
 #include "job.h"
 
+#include "cuda_library.h"
+
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -65,6 +67,10 @@ void settle(Napi::Env env, Job& job) {
         result["seconds"] = job.seconds;
         job.deferred.Resolve(result);
     } catch (const Napi::Error& error) {
+        job.deferred.Reject(error.Value());
+    } catch (const DeviceFailure& failure) {
+        Napi::Error error = Napi::Error::New(env, failure.what());
+        error.Set("code", Napi::String::New(env, "ERR_LATDYN_DEVICE"));
         job.deferred.Reject(error.Value());
     } catch (const std::bad_alloc&) {
         job.deferred.Reject(Napi::Error::New(env, "out of memory").Value());

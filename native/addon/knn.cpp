@@ -2,10 +2,27 @@
 #include "latdyn/knn.h"
 
 #include "arguments.h"
+#include "cuda_library.h"
 #include "functions.h"
 #include "job.h"
 
 namespace latdyn::addon {
+
+namespace {
+
+KnnResult knn_on_cuda(int device, const Rows& reference, const Rows& queries, int64_t columns,
+                      const KnnOptions& options, JobCounters& counters) {
+    KnnResult result;
+    result.score.resize(static_cast<size_t>(queries.count));
+    result.aborted = !run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
+        return cuda.knn(job, reference.data.data(), reference.count, queries.data.data(), queries.count,
+                        columns, options.neighbours, options.rule == KnnRule::kth, options.normalise,
+                        result.score.data(), &result.neighbours);
+    });
+    return result;
+}
+
+} // namespace
 
 Napi::Value start_knn_score(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
@@ -19,14 +36,16 @@ Napi::Value start_knn_score(const Napi::CallbackInfo& info) {
                            .value_or(KnnRule::mean);
         options.normalise = given.Get("normalise").ToBoolean();
         options.threads = threads_of(given);
+        const int device = device_of(given);
 
         auto result = std::make_shared<KnnResult>();
         JobSpec spec;
         spec.total = queries->count;
         spec.on_progress = progress_argument(info, 4);
-        spec.work = [reference, queries, columns, options, result](JobCounters& counters) {
-            *result = knn_score(reference->data.data(), reference->count, queries->data.data(),
-                                queries->count, columns, options, counters);
+        spec.work = [reference, queries, columns, options, device, result](JobCounters& counters) {
+            *result = device >= 0 ? knn_on_cuda(device, *reference, *queries, columns, options, counters)
+                                  : knn_score(reference->data.data(), reference->count, queries->data.data(),
+                                              queries->count, columns, options, counters);
         };
         spec.finish = [result, asked = options.neighbours](Napi::Env env) {
             Napi::Object out = Napi::Object::New(env);

@@ -1,5 +1,6 @@
 // What this machine is and can do at most.
 #include "arguments.h"
+#include "cuda_library.h"
 #include "functions.h"
 #include "latdyn/isa.h"
 #include "latdyn/measure.h"
@@ -24,6 +25,27 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
     const dnnl_version_t* version = dnnl_version();
     out["oneDnn"] = std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                     std::to_string(version->patch);
+    return out;
+}
+
+Napi::Value cuda_info(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const CudaState state = cuda_state();
+    Napi::Array devices = Napi::Array::New(env);
+    for (const latdyn_cuda_device& device : state.devices) {
+        Napi::Object one = Napi::Object::New(env);
+        one["name"] = std::string(device.name);
+        one["memory"] = static_cast<double>(device.memory);
+        one["capability"] = std::to_string(device.major) + "." + std::to_string(device.minor);
+        one["multiprocessors"] = device.multiprocessors;
+        one["driver"] =
+            std::to_string(device.driver / 1000) + "." + std::to_string(device.driver % 1000 / 10);
+        devices[devices.Length()] = one;
+    }
+    Napi::Object out = Napi::Object::New(env);
+    out["built"] = state.built;
+    out["reason"] = state.reason.empty() ? env.Null() : Napi::Value(Napi::String::New(env, state.reason));
+    out["devices"] = devices;
     return out;
 }
 

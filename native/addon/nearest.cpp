@@ -2,10 +2,34 @@
 #include "latdyn/nearest.h"
 
 #include "arguments.h"
+#include "cuda_library.h"
 #include "functions.h"
 #include "job.h"
 
 namespace latdyn::addon {
+
+namespace {
+
+NearestResult nearest_on_cuda(int device, const Rows& a, const Rows& b, int64_t columns, Metric metric,
+                              JobCounters& counters) {
+    NearestResult result;
+    for (const auto& [of, rows] : {std::pair(&result.of_a, &a), std::pair(&result.of_b, &b)}) {
+        of->index.resize(static_cast<size_t>(rows->count));
+        of->value.resize(static_cast<size_t>(rows->count));
+    }
+    const bool done = run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
+        return cuda.nearest(job, a.data.data(), a.count, b.data.data(), b.count, columns,
+                            metric == Metric::euclidean, result.of_a.index.data(), result.of_a.value.data(),
+                            result.of_b.index.data(), result.of_b.value.data());
+    });
+    if (done)
+        return result;
+    NearestResult aborted;
+    aborted.aborted = true;
+    return aborted;
+}
+
+} // namespace
 
 Napi::Value start_nearest(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
@@ -18,13 +42,16 @@ Napi::Value start_nearest(const Napi::CallbackInfo& info) {
             named<Metric>(given, "metric", {{"cosine", Metric::cosine}, {"euclidean", Metric::euclidean}})
                 .value_or(Metric::cosine);
         options.threads = threads_of(given);
+        const int device = device_of(given);
 
         auto result = std::make_shared<NearestResult>();
         JobSpec spec;
         spec.total = std::max(a->count, b->count);
         spec.on_progress = progress_argument(info, 4);
-        spec.work = [a, b, columns, options, result](JobCounters& counters) {
-            *result = nearest(a->data.data(), a->count, b->data.data(), b->count, columns, options, counters);
+        spec.work = [a, b, columns, options, device, result](JobCounters& counters) {
+            *result = device >= 0 ? nearest_on_cuda(device, *a, *b, columns, options.metric, counters)
+                                  : nearest(a->data.data(), a->count, b->data.data(), b->count, columns,
+                                            options, counters);
         };
         spec.finish = [result](Napi::Env env) {
             Napi::Object out = Napi::Object::New(env);

@@ -1,5 +1,6 @@
 // Points by themselves: noise, and which of them are the same attractor.
 #include "arguments.h"
+#include "cuda_library.h"
 #include "functions.h"
 #include "job.h"
 #include "latdyn/dedup.h"
@@ -11,6 +12,31 @@ namespace latdyn::addon {
 
 // Elements that a Float32Array may have: 2^32 bytes and more fail in some versions of V8.
 constexpr int64_t largest_array = (int64_t{1} << 30) - 1;
+
+namespace {
+
+DedupResult dedup_on_cuda(int device, const Rows& points, int64_t columns, const DedupOptions& options,
+                          JobCounters& counters) {
+    if (options.rule == DedupRule::components)
+        throw Error("rule \"components\" runs on the CPU only: leave out the device");
+    DedupResult result;
+    result.labels.resize(static_cast<size_t>(points.count));
+    result.representatives.resize(static_cast<size_t>(points.count));
+    int64_t kept = 0;
+    const bool done = run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
+        return cuda.dedup(job, points.data.data(), points.count, columns,
+                          options.rule == DedupRule::euclidean, options.threshold, options.distance,
+                          result.labels.data(), result.representatives.data(), &kept);
+    });
+    result.representatives.resize(static_cast<size_t>(kept));
+    if (done)
+        return result;
+    DedupResult aborted;
+    aborted.aborted = true;
+    return aborted;
+}
+
+} // namespace
 
 Napi::Value make_noise(const Napi::CallbackInfo& info) {
     return guarded(info, [&]() -> Napi::Value {
@@ -48,12 +74,15 @@ Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
         if (!(options.threshold >= -1 && options.threshold <= 1))
             throw Error("options: \"threshold\" is a cosine, expected a number from -1 to 1");
         options.threads = threads_of(given);
+        const int device = device_of(given);
 
         auto result = std::make_shared<DedupResult>();
         JobSpec spec;
         spec.total = points->count;
-        spec.work = [points, columns, options, result](JobCounters& counters) {
-            *result = dedup(points->data.data(), points->count, columns, options, &counters.abort);
+        spec.work = [points, columns, options, device, result](JobCounters& counters) {
+            *result = device >= 0
+                          ? dedup_on_cuda(device, *points, columns, options, counters)
+                          : dedup(points->data.data(), points->count, columns, options, &counters.abort);
         };
         spec.finish = [result](Napi::Env env) {
             Napi::Object out = Napi::Object::New(env);

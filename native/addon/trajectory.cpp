@@ -2,6 +2,7 @@
 #include "latdyn/trajectory.h"
 
 #include "arguments.h"
+#include "cuda_library.h"
 #include "functions.h"
 #include "job.h"
 #include "plan_handle.h"
@@ -89,12 +90,20 @@ Napi::Value start_score_paths(const Napi::CallbackInfo& info) {
         const int64_t columns = whole_argument(info, 2, "columns", 1, 2147483647 / points);
         auto paths = std::make_shared<Rows>(rows_argument(info, 0, "paths", points * columns));
         auto attractors = std::make_shared<Rows>(rows_argument(info, 3, "attractors", columns));
-        const int threads = threads_of(object_argument(info, 4, "options"));
+        const Napi::Object given = object_argument(info, 4, "options");
+        const int threads = threads_of(given), device = device_of(given);
         auto score = std::make_shared<std::vector<double>>(static_cast<size_t>(paths->count));
         JobSpec spec;
         spec.total = paths->count;
         spec.on_progress = progress_argument(info, 5);
-        spec.work = [paths, points, columns, attractors, threads, score](JobCounters& counters) {
+        spec.work = [paths, points, columns, attractors, threads, device, score](JobCounters& counters) {
+            if (device >= 0) {
+                run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
+                    return cuda.score_paths(job, paths->data.data(), paths->count, points, columns,
+                                            attractors->data.data(), attractors->count, score->data());
+                });
+                return;
+            }
             score_paths(paths->data.data(), paths->count, points, columns,
                         {attractors->data.data(), attractors->count}, threads, score->data(), counters);
         };

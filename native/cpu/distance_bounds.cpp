@@ -20,16 +20,6 @@ float up(double value) {
 
 } // namespace
 
-const DistanceKernels& distance_kernels_of([[maybe_unused]] Isa isa) {
-#if defined(__x86_64__)
-    if (isa == Isa::avx512)
-        return avx512_distance_kernels;
-    if (isa == Isa::avx2)
-        return avx2_distance_kernels;
-#endif
-    return portable_distance_kernels;
-}
-
 DistanceBounds::DistanceBounds(int64_t columns, double error, double longest)
     : gamma(error),
       // Elements and products below 2⁻¹²⁶ count as zero: that changes a product by at most √k·2⁻⁸⁵ + k·2⁻¹²⁵.

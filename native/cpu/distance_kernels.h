@@ -64,6 +64,14 @@ extern const DistanceKernels avx2_distance_kernels;
 #endif
 extern const DistanceKernels portable_distance_kernels;
 
-const DistanceKernels& distance_kernels_of(Isa isa);
+inline const DistanceKernels& distance_kernels_of([[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+    if (isa == Isa::avx512)
+        return avx512_distance_kernels;
+    if (isa == Isa::avx2)
+        return avx2_distance_kernels;
+#endif
+    return portable_distance_kernels;
+}
 
 } // namespace latdyn

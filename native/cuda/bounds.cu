@@ -1,0 +1,111 @@
+#include "bounds.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace latdyn::cuda {
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// As in DistanceBounds; four times for both ends of the bound and what float rounds.
+double tiny_of(int64_t columns) {
+    return 4 * static_cast<double>(columns) * 0x1p-80;
+}
+
+template <class Element> Buffer<Element> uploaded(const std::vector<Element>& from) {
+    return Buffer<Element>(std::span<const Element>(from));
+}
+
+BoundedSide unit_side(const DeviceRows& rows) {
+    BoundedSide side;
+    side.count = rows.count;
+    const Buffer<double> scales = uploaded(unit_scales(rows));
+    side.packed = Buffer<float>(packed_size(rows.count, rows.columns));
+    pack(rows.data.get(), rows.columns, nullptr, rows.count, {nullptr, scales.get(), 1}, side.packed.get());
+    const float error = static_cast<float>(tf32_cosine_error(rows.columns));
+    side.bounds = uploaded(std::vector<RowBounds>(static_cast<size_t>(rows.count), {0, error, 0, 0}));
+    side.best = uploaded(open_best(rows.count, [&](int64_t i) { return rows.host_squares[i] > 0; }));
+    return side;
+}
+
+} // namespace
+
+std::vector<double> unit_scales(const DeviceRows& rows) {
+    std::vector<double> scales;
+    for (double square : rows.host_squares)
+        scales.push_back(square > 0 ? 1 / std::sqrt(square) : 0);
+    return scales;
+}
+
+std::vector<uint32_t> open_best(int64_t count, const std::function<bool(int64_t)>& open) {
+    std::vector<uint32_t> best;
+    for (int64_t i = 0; i < count; i++)
+        best.push_back(ordered_of(open(i) ? infinity : -infinity));
+    return best;
+}
+
+std::vector<RowBounds> distance_rows(const DistanceBounds& bounds, int64_t columns,
+                                     const std::vector<double>& squares) {
+    std::vector<RowBounds> rows;
+    for (double square : squares) {
+        const BoundRow row = bounds.row(square);
+        rows.push_back(std::isfinite(square) ? RowBounds{row.square, row.error, bounds.length(square),
+                                                         static_cast<float>(tiny_of(columns))}
+                                             : RowBounds{0, 0, 0, 0});
+    }
+    return rows;
+}
+
+Bounded bounded_cosines(const DeviceRows& left, const DeviceRows& right) {
+    return {unit_side(left), unit_side(right)};
+}
+
+Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, const float* a, const float* b,
+                          bool normalise) {
+    const int64_t columns = left.columns;
+    const DeviceRows* rows[2] = {&left, &right};
+    Buffer<float> centre;
+    std::vector<double> squares[2], scales[2];
+    if (!normalise)
+        centre = centre_of(a, left.count, b, right.count, columns);
+    double longest = 0;
+    for (int i = 0; i < 2; i++) {
+        if (normalise) {
+            scales[i] = unit_scales(*rows[i]);
+            for (double scale : scales[i])
+                squares[i].push_back(scale > 0 ? 1 : 0);
+        } else {
+            squares[i] = centred_squares(*rows[i], centre.get());
+            for (double square : squares[i])
+                scales[i].push_back(std::isfinite(square) ? 1 : 0);
+        }
+        for (double square : squares[i])
+            longest = std::isfinite(square) ? std::max(longest, square) : longest;
+    }
+    const double gamma = tf32_product_error(columns);
+    const DistanceBounds bounds(columns, gamma, longest);
+
+    Bounded out;
+    out.scale = bounds.scale();
+    out.gamma = gamma;
+    out.tiny = tiny_of(columns);
+    BoundedSide* sides[2] = {&out.left, &out.right};
+    for (int i = 0; i < 2; i++) {
+        BoundedSide& side = *sides[i];
+        side.count = rows[i]->count;
+        side.bounds = uploaded(distance_rows(bounds, columns, squares[i]));
+        side.best = uploaded(open_best(side.count, [&](int64_t j) { return std::isfinite(squares[i][j]); }));
+        const Buffer<double> on_device = uploaded(scales[i]);
+        side.packed = Buffer<float>(packed_size(side.count, columns));
+        pack(rows[i]->data.get(), columns, nullptr, side.count,
+             {centre.get(), on_device.get(), bounds.scale()}, side.packed.get());
+    }
+    for (double square : squares[0])
+        out.left_lengths.push_back(std::sqrt(square) * bounds.scale());
+    return out;
+}
+
+} // namespace latdyn::cuda

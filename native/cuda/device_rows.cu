@@ -1,0 +1,140 @@
+// Launch shapes: row_squares and centred: a group of 8 lanes a row, 32 rows a block of 256; 4·k bytes and 2·k
+// (3·k) double operations a row, limited by memory. pack_rows: a thread for 16 bytes of the packed matrix, 8
+// bytes of memory traffic a float, limited by memory.
+#include "device_rows.h"
+
+#include "device.h"
+#include "tf32.h"
+
+#include "latdyn/error.h"
+#include "rows.h"
+
+#include <limits>
+
+namespace latdyn::cuda {
+
+namespace {
+
+constexpr unsigned threads = 256;
+constexpr int64_t rows_a_block = threads / group_lanes;
+
+__global__ void row_squares(const float* rows, int64_t count, int64_t columns, double* squares) {
+    const int64_t row = int64_t{blockIdx.x} * rows_a_block + threadIdx.x / group_lanes;
+    if (row >= count)
+        return;
+    const float* x = rows + row * columns;
+    const double square = group_dot(group_mask(), x, x, columns);
+    if (threadIdx.x % group_lanes == 0)
+        squares[row] = square;
+}
+
+__global__ void centred(const float* rows, int64_t count, int64_t columns, const float* centre,
+                        double* squares) {
+    const int64_t row = int64_t{blockIdx.x} * rows_a_block + threadIdx.x / group_lanes;
+    if (row >= count)
+        return;
+    const double square = group_distance(group_mask(), rows + row * columns, 1, centre, 1, columns);
+    if (threadIdx.x % group_lanes == 0)
+        squares[row] = square;
+}
+
+__device__ inline float packed_value(const float* rows, int64_t columns, const int32_t* which, int64_t count,
+                                     const Change& change, int64_t place, int64_t column) {
+    if (place >= count || column >= columns)
+        return 0;
+    const int64_t row = which ? which[place] : place;
+    // A row that counts for nothing may hold anything.
+    if (change.scales && change.scales[row] == 0)
+        return 0;
+    double v = rows[row * columns + column];
+    if (change.centre)
+        v -= double(change.centre[column]);
+    v *= change.scale;
+    if (change.scales)
+        v *= change.scales[row];
+    return round_tf32(static_cast<float>(v));
+}
+
+__global__ void pack_rows(const float* rows, int64_t columns, const int32_t* which, int64_t count,
+                          Change change, float4* packed, int64_t first, int64_t end) {
+    const int64_t at = first + int64_t{blockIdx.x} * threads + threadIdx.x;
+    if (at >= end)
+        return;
+    const int64_t steps = ((columns + tile_depth - 1) / tile_depth) * (tile_depth / 8);
+    const int lane = static_cast<int>(at % 32);
+    const int64_t block = at / 32;
+    const int64_t row = block / 8 / steps * tile_rows + block % 8 * 16 + lane / 4;
+    const int64_t column = block / 8 % steps * 8 + lane % 4;
+    const auto value = [&](int64_t r, int64_t c) {
+        return packed_value(rows, columns, which, count, change, r, c);
+    };
+    packed[at] = make_float4(value(row, column), value(row + 8, column), value(row, column + 4),
+                             value(row + 8, column + 4));
+}
+
+int64_t blocks_for(int64_t rows) {
+    return (rows + rows_a_block - 1) / rows_a_block;
+}
+
+} // namespace
+
+DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {
+    if (count > std::numeric_limits<int32_t>::max())
+        throw Error(what + " has " + std::to_string(count) + " rows, expected at most 2147483647");
+    DeviceRows rows{count, columns, Buffer<float>(count * columns), Buffer<double>(count), {}};
+    if (count == 0)
+        return rows;
+    rows.data.set({data, static_cast<size_t>(count * columns)});
+    launch("row_squares", row_squares, blocks_for(count), threads, 0, rows.data.get(), count, columns,
+           rows.squares.get());
+    rows.host_squares = rows.squares.read();
+    return rows;
+}
+
+DeviceRows finite_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {
+    DeviceRows rows = any_rows(data, count, columns, what);
+    check_finite({data, count, columns}, rows.host_squares, what);
+    return rows;
+}
+
+std::vector<double> centred_squares(const DeviceRows& rows, const float* centre) {
+    if (rows.count == 0)
+        return {};
+    const Buffer<double> squares(rows.count);
+    launch("centred", centred, blocks_for(rows.count), threads, 0, rows.data.get(), rows.count, rows.columns,
+           centre, squares.get());
+    return squares.read();
+}
+
+Buffer<float> centre_of(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t columns) {
+    constexpr int64_t most = 512;
+    std::vector<double> sum(static_cast<size_t>(columns));
+    double counted = 0;
+    const auto add = [&](const float* rows, int64_t count) {
+        const int64_t stride = (count + most - 1) / most;
+        for (int64_t i = 0; i < count; i += stride) {
+            for (int64_t l = 0; l < columns; l++)
+                sum[l] += rows[i * columns + l];
+            counted++;
+        }
+    };
+    if (a_rows > 0)
+        add(a, a_rows);
+    if (b_rows > 0)
+        add(b, b_rows);
+    std::vector<float> centre;
+    for (double s : sum)
+        centre.push_back(static_cast<float>(counted > 0 && std::isfinite(s) ? s / counted : 0));
+    return Buffer<float>(std::span<const float>(centre));
+}
+
+void pack(const float* rows, int64_t columns, const int32_t* which, int64_t count, const Change& change,
+          float* packed, int64_t first_panel) {
+    const int64_t end = packed_size(count, columns) / 4,
+                  first = first_panel * stages_of(columns) * panel_floats / 4;
+    if (end > first)
+        launch("pack_rows", pack_rows, (end - first + threads - 1) / threads, threads, 0, rows, columns,
+               which, count, change, reinterpret_cast<float4*>(packed), first, end);
+}
+
+} // namespace latdyn::cuda

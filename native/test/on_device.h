@@ -1,0 +1,65 @@
+// What the tests of native/cuda share. The same programs run in two ways: on the host, with the kernels as
+// plain C++ (LATDYN_SIMT), under several orders of a block's threads; and on a device, where there is one.
+#pragma once
+
+#include "check.h"
+#include "kernels.h"
+#include "latdyn/error.h"
+
+#ifdef LATDYN_SIMT
+#include "simt.h"
+#endif
+
+#include <cstdio>
+#include <string>
+
+namespace latdyn::test {
+
+constexpr int skipped = 77;
+
+// False, and says so, where there is nothing to run on: the program is to end with `skipped`.
+inline bool has_device() {
+    try {
+        cuda::use_device(0);
+        return true;
+    } catch (const cuda::DeviceError& error) {
+        if (error.failure != cuda::Failure::missing)
+            throw;
+        std::printf("skipped: no CUDA device (%s)\n", error.what());
+        return false;
+    }
+}
+
+// Runs `body(name of the order)` under every order of the threads; on a device twice, as it comes.
+template <class Body> void in_every_order(Body body) {
+#ifdef LATDYN_SIMT
+    simt::use_schedule(simt::Schedule::reverse);
+    body("reverse");
+    simt::use_schedule(simt::Schedule::random, 1);
+    body("random");
+    simt::use_schedule(simt::Schedule::forward);
+#else
+    body("first");
+    body("second");
+#endif
+}
+
+// Large shapes take the host a hundred times as long as a device.
+#ifdef LATDYN_SIMT
+constexpr bool on_host = true;
+#else
+constexpr bool on_host = false;
+#endif
+
+template <class Body> std::string message_of(Body body) {
+    try {
+        body();
+    } catch (const Error& error) {
+        return error.what();
+    } catch (const cuda::DeviceError& error) {
+        return std::string("device: ") + error.what();
+    }
+    return "no error";
+}
+
+} // namespace latdyn::test

@@ -1,0 +1,105 @@
+// runtime.h over the host's memory.
+#include "runtime.h"
+
+#include "simt.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <map>
+
+namespace simt {
+
+namespace {
+
+int64_t limit = std::numeric_limits<int64_t>::max();
+int64_t used = 0;
+std::map<void*, std::pair<int64_t, std::pair<void*, size_t>>> blocks;
+std::chrono::steady_clock::time_point marks[2];
+
+} // namespace
+
+void limit_memory(int64_t bytes) {
+    limit = bytes;
+}
+
+} // namespace simt
+
+namespace latdyn::cuda {
+
+using namespace simt;
+
+std::vector<DeviceInfo> devices() {
+    return {{"the test machine", int64_t{1} << 30, 9, 0, 2, 13000}};
+}
+
+void use_device(int index) {
+    if (index != 0)
+        throw DeviceError(Failure::missing, "there is no device " + std::to_string(index));
+}
+
+int64_t free_memory() {
+    // Little, so that lists and blocks are small: every one of their bytes is written before it is used.
+    return std::min<int64_t>(limit - used, int64_t{8} << 20);
+}
+
+void* allocate(size_t bytes) {
+    const int64_t size = static_cast<int64_t>(bytes);
+    if (size > limit - used)
+        throw DeviceError(Failure::out_of_memory,
+                          "CUDA: allocating " + std::to_string(bytes) + " bytes: out of memory");
+    // What is behind the end is a page without rights.
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t rounded = (std::max<size_t>(bytes, 1) + 15) / 16 * 16;
+    const size_t whole = (rounded + page - 1) / page * page + page;
+    auto* base = static_cast<unsigned char*>(
+        mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (base == MAP_FAILED)
+        throw std::bad_alloc();
+    mprotect(base + whole - page, page, PROT_NONE);
+    unsigned char* data = base + whole - page - rounded;
+    std::memset(data, 0xff, rounded);
+    used += size;
+    blocks[data] = {size, {base, whole}};
+    return data;
+}
+
+void release(void* memory) noexcept {
+    const auto found = blocks.find(memory);
+    if (found == blocks.end())
+        return;
+    used -= found->second.first;
+    munmap(found->second.second.first, found->second.second.second);
+    blocks.erase(found);
+}
+
+void upload(void* to, const void* from, size_t bytes) {
+    if (bytes > 0)
+        std::memcpy(to, from, bytes);
+}
+void download(void* to, const void* from, size_t bytes) {
+    if (bytes > 0)
+        std::memcpy(to, from, bytes);
+}
+void copy(void* to, const void* from, size_t bytes) {
+    if (bytes > 0)
+        std::memmove(to, from, bytes);
+}
+void fill(void* to, int byte, size_t bytes) {
+    if (bytes > 0)
+        std::memset(to, byte, bytes);
+}
+void synchronize() {}
+
+void mark(int which) {
+    marks[which] = std::chrono::steady_clock::now();
+}
+double seconds_between_marks() {
+    return std::chrono::duration<double>(marks[1] - marks[0]).count();
+}
+
+} // namespace latdyn::cuda
