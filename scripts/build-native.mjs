@@ -87,6 +87,8 @@ const settings = JSON.stringify({
   configuration,
   defines,
   compiler: process.env.CXX ?? "",
+  // CMake remembers that it has found none.
+  nvcc: findProgram("nvcc") ?? "",
   node: process.arch,
 });
 const configuredAs = existsSync(settingsFile) ? readFileSync(settingsFile, "utf8") : undefined;

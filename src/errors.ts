@@ -36,6 +36,11 @@ export class AbortedError<Partial = unknown> extends LatdynError {
   }
 }
 
+/** A CUDA device cannot be used, has no room, or failed. The process can go on computing on the CPU. */
+export class DeviceError extends LatdynError {
+  override readonly name = "DeviceError";
+}
+
 /** Something that computes a model outside this library failed: a runtime, a child process, a function. */
 export class EngineError extends LatdynError {
   override readonly name = "EngineError";

@@ -122,7 +122,14 @@ export interface NativeIteration {
   close(): Omit<IterateResult, "aborted" | "seconds">;
 }
 
-export interface DeduplicateOptions {
+/** Kernels that also run on CUDA. */
+export interface DeviceChoice {
+  /** Number of a CUDA device (see `NativeAddon.cuda`), or -1, the default: the CPU. */
+  device?: number;
+}
+
+export interface DeduplicateOptions extends DeviceChoice {
+  /** components: on the CPU only. */
   rule: "greedy" | "components" | "euclidean";
   /** Cosine above which two rows are equal (greedy, components). */
   threshold: number;
@@ -140,7 +147,7 @@ export interface DeduplicateResult {
   seconds: number;
 }
 
-export interface NearestOptions {
+export interface NearestOptions extends DeviceChoice {
   metric: "cosine" | "euclidean";
   threads: number;
 }
@@ -162,7 +169,7 @@ export interface NearestResult {
   seconds: number;
 }
 
-export interface OmpOptions {
+export interface OmpOptions extends DeviceChoice {
   /** How many atoms to choose: ascending, each at least 1. All of them come from one pass. */
   sparsities: Int32Array;
   threads: number;
@@ -217,7 +224,7 @@ export interface OrthonormalResult {
   seconds: number;
 }
 
-export interface KnnOptions {
+export interface KnnOptions extends DeviceChoice {
   /** K; above the number of reference rows: all of them. */
   neighbours: number;
   /** Of the distances to the K nearest rows: their mean, or the K-th. */
@@ -337,9 +344,30 @@ export interface CpuInfo {
   oneDnn: string;
 }
 
+export interface CudaDevice {
+  name: string;
+  /** Bytes. */
+  memory: number;
+  /** Compute capability, "9.0". */
+  capability: string;
+  multiprocessors: number;
+  /** Version of CUDA that the driver runs, "13.0". */
+  driver: string;
+}
+
+export interface CudaInfo {
+  /** The CUDA library lies beside the addon. */
+  built: boolean;
+  /** Why it cannot be used; null where it can. */
+  reason: string | null;
+  devices: CudaDevice[];
+}
+
 export interface NativeAddon {
   readonly version: string;
   cpu(): CpuInfo;
+  /** Opens the CUDA library where there is a driver. */
+  cuda(): CudaInfo;
   compile(graph: NativeGraph, options: CompileOptions): NativePlan;
   /** input [rows, inputElements]. */
   apply(
@@ -457,7 +485,7 @@ export interface NativeAddon {
     points: number,
     columns: number,
     attractors: Float32Array,
-    options: { threads: number },
+    options: { threads: number } & DeviceChoice,
     onProgress?: (progress: Progress) => void,
   ): NativeJob<ScorePathsResult>;
   /**
@@ -481,6 +509,9 @@ export function addonPath(): string {
     fileURLToPath(new URL("../build/Release/latent_dynamics.node", import.meta.url))
   );
 }
+
+/** What the `code` of an error says where a CUDA device failed, or cannot be used. */
+export const DEVICE_FAILURE = "ERR_LATDYN_DEVICE";
 
 let loaded: NativeAddon | undefined;
 

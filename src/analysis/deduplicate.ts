@@ -1,12 +1,14 @@
 /** Which rows are the same, up to a rule: the step that makes endpoints into attractors, on any matrix. */
 import { numberIn, oneOf } from "../dynamics/check.js";
 import { RULES } from "../dynamics/options.js";
+import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { type DeduplicateResult, native } from "../native.js";
-import { callOf, checkFinite, type MeasureOptions, runKernel } from "./kernel.js";
+import { type DeviceOptions, deviceNumber } from "./device.js";
+import { callOf, checkFinite, runKernel } from "./kernel.js";
 
-export interface DeduplicateOptions extends MeasureOptions {
-  /** Default `greedy`, the paper's. */
+export interface DeduplicateOptions extends DeviceOptions {
+  /** Default `greedy`, the paper's. `components` runs on the CPU only. */
   readonly rule?: (typeof RULES)[number];
   /** −1 … 1. Cosine above which (strictly) rows are equal: greedy, components. Default 0.99. */
   readonly threshold?: number;
@@ -29,10 +31,21 @@ export async function deduplicate(
   oneOf("rule", rule, RULES);
   numberIn("threshold", threshold, "a cosine from -1 to 1", (value) => value >= -1 && value <= 1);
   numberIn("distance", distance, "a number above 0", (value) => value > 0 && value < Infinity);
-  const call = callOf(options, ["rule", "threshold", "distance"]);
+  const call = callOf(options, ["rule", "threshold", "distance", "device"]);
   checkFinite("dedup: the matrix", rows);
   if (rows.rows === 0) return { representatives: new Int32Array(0), labels: new Int32Array(0) };
+  const named = deviceNumber(options.device);
+  if (rule === "components" && named >= 0 && options.device !== "auto") {
+    throw new InputError(`device is "${options.device}", but the rule components runs on the CPU only`);
+  }
+  const device = rule === "components" ? -1 : named;
   return runKernel("dedup", call, () =>
-    native().deduplicate(rows.data, rows.columns, { rule, threshold, distance, threads: call.threads }),
+    native().deduplicate(rows.data, rows.columns, {
+      rule,
+      threshold,
+      distance,
+      threads: call.threads,
+      device,
+    }),
   );
 }

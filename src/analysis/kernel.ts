@@ -7,6 +7,7 @@ import { run } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { NativeJob, Progress } from "../native.js";
+import { deviceError } from "./device.js";
 
 /** How a measure is computed; everything is optional, threads are as many as the machine runs at once. */
 export type MeasureOptions = Partial<CallOptions>;
@@ -32,13 +33,18 @@ export function callOf(options: MeasureOptions, own: readonly string[] = []): Ca
   return { threads, signal, onProgress };
 }
 
-/** A kernel's result. Throws AbortedError, whose message begins with `what`, where the signal fired. */
+/**
+ * A kernel's result. Throws AbortedError, whose message begins with `what`, where the signal fired, DeviceError where a
+ * device failed.
+ */
 export async function runKernel<Result extends { aborted: boolean }>(
   what: string,
   call: CallOptions,
   start: (onProgress?: (progress: Progress) => void) => NativeJob<Result>,
 ): Promise<Result> {
-  const result = await run(call, start);
+  const result = await run(call, start).catch((error: unknown) => {
+    throw deviceError(error);
+  });
   if (result.aborted) throw new AbortedError(`${what}: aborted`, undefined, { cause: call.signal?.reason });
   return result;
 }

@@ -2,12 +2,13 @@
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native } from "../native.js";
-import { callOf, checkFinite, checkRows, checkWidths, type MeasureOptions, runKernel } from "./kernel.js";
+import { type DeviceOptions, deviceNumber } from "./device.js";
+import { callOf, checkFinite, checkRows, checkWidths, runKernel } from "./kernel.js";
 
 export const KNN_RULES = ["mean", "kth"] as const;
 export type KnnRule = (typeof KNN_RULES)[number];
 
-export interface KnnOptions extends MeasureOptions {
+export interface KnnOptions extends DeviceOptions {
   /** K, at least 1; where the reference has fewer rows, all of them are used. Default 2000. */
   readonly neighbours?: number;
   /** `mean` of the distances to the K nearest (default), or the distance to the `kth`. */
@@ -35,7 +36,7 @@ export async function knnScore(
   { neighbours = 2000, rule = "mean", normalise = false, ...options }: KnnOptions = {},
 ): Promise<KnnScores> {
   checkKnn(neighbours, rule);
-  const call = callOf(options, ["neighbours", "rule", "normalise"]);
+  const call = callOf(options, ["neighbours", "rule", "normalise", "device"]);
   checkWidths("knn", reference, queries);
   checkRows("knn: the reference", reference);
   checkFinite("knn: the reference", reference);
@@ -44,12 +45,13 @@ export async function knnScore(
     const used = Math.min(neighbours, reference.rows);
     return { score: new Float64Array(0), neighbours: used, wholeReference: neighbours > reference.rows };
   }
+  const device = deviceNumber(options.device);
   const found = await runKernel("knn", call, (onProgress) =>
     native().knnScore(
       reference.data,
       queries.data,
       reference.columns,
-      { neighbours, rule, normalise, threads: call.threads },
+      { neighbours, rule, normalise, threads: call.threads, device },
       onProgress,
     ),
   );

@@ -2,12 +2,13 @@
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native, type OmpSelection } from "../native.js";
-import { callOf, checkFinite, checkRows, checkWidths, type MeasureOptions, runKernel } from "./kernel.js";
+import { type DeviceOptions, deviceNumber } from "./device.js";
+import { callOf, checkFinite, checkRows, checkWidths, runKernel } from "./kernel.js";
 
-export interface PursuitOptions extends MeasureOptions {
+export interface PursuitOptions extends DeviceOptions {
   /** Numbers of atoms to choose, at least one, each from 1 to the number of atoms. */
   readonly sparsities: readonly number[];
-  /** Bytes beside arguments and result, at least 1. Default 1 GiB. */
+  /** Bytes beside arguments and result, at least 1. Default 1 GiB. Of the CPU: a CUDA device gives what is free. */
   readonly memoryBudget?: number;
 }
 
@@ -32,13 +33,14 @@ export async function matchingPursuit(
   if (!Number.isSafeInteger(memoryBudget) || memoryBudget < 1) {
     throw new InputError(`omp: memoryBudget is ${memoryBudget}, expected a whole number of bytes above 0`);
   }
-  const call = callOf(options, ["sparsities", "memoryBudget"]);
+  const call = callOf(options, ["sparsities", "memoryBudget", "device"]);
+  const device = deviceNumber(options.device);
   const { bySparsity } = await runKernel("omp", call, (onProgress) =>
     native().omp(
       dictionary.data,
       signals.data,
       dictionary.columns,
-      { sparsities: wanted, threads: call.threads, memoryBudget },
+      { sparsities: wanted, threads: call.threads, memoryBudget, device },
       onProgress,
     ),
   );

@@ -1,6 +1,7 @@
 /** How alike two sets of attractors are: nearest neighbours from either side, averaged. */
 import type { AttractorRun } from "../dynamics/result.js";
 import type { Matrix } from "../matrix.js";
+import type { DeviceOptions } from "./device.js";
 import { checkWidths, type MeasureOptions } from "./kernel.js";
 import { type Neighbours, nearest } from "./nearest.js";
 
@@ -50,7 +51,7 @@ export async function bestMatches(
 export async function similarity(
   a: Matrix,
   b: Matrix,
-  options: MeasureOptions = {},
+  options: DeviceOptions = {},
 ): Promise<Similarity | null> {
   const matches = await bestMatches(a, b, options);
   return matches === null ? null : similarityOf(matches);

@@ -42,7 +42,15 @@ export function formatMachine(machine: MachineDescription): string {
           ["addon", native.path],
           ["oneDNN", info.oneDnn],
         ] as const)),
-    ["cuda", cuda.usable ? cuda.devices.join(", ") : `not usable: ${cuda.reason}`],
+    ...(cuda.usable
+      ? cuda.devices.map(
+          ({ name, memory, capability, driver }, index) =>
+            [
+              "cuda",
+              `${index}: ${name}, ${megabytes(memory)}, compute capability ${capability}, driver for CUDA ${driver}`,
+            ] as const,
+        )
+      : [["cuda", `${cuda.built ? "built, " : ""}not usable: ${cuda.reason}`] as const]),
     ...engines.map(({ name, usable, version, devices, reason }) => {
       return [
         name,

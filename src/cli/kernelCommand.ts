@@ -7,12 +7,14 @@ import { type TensorsToWrite, writeSafetensors } from "../data/safetensors.js";
 import type { Matrix } from "../matrix.js";
 import type { Progress } from "../native.js";
 import { packageVersion } from "../version.js";
-import { number } from "./arguments.js";
+import { given, number } from "./arguments.js";
 import { interruptSignal } from "./interrupt.js";
 import { progressLine } from "./progress.js";
 
 export const MATRIX_HELP =
   "Matrices are FILE.npy or FILE.safetensors#tensor (#tensor where the file holds several); rows are vectors.";
+
+export const DEVICE_HELP = "cpu, cuda, cuda:INDEX, or auto: CUDA where it can be used (default: cpu)";
 
 /**
  * Two matrices that have to be of one width. Throws InputError naming the files where they are not, or the first has
@@ -27,6 +29,7 @@ export async function readPair(first: string, second: string): Promise<readonly 
 
 export interface KernelFlags {
   threads?: number;
+  device?: string;
   /** A file for the tensors of the result. */
   out?: string;
   json?: boolean;
@@ -34,6 +37,7 @@ export interface KernelFlags {
 
 export interface KernelCall {
   readonly threads?: number;
+  readonly device?: string;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;
 }
@@ -53,12 +57,13 @@ export function addKernelOptions(command: Command, tensors: string | null): Comm
   }
   return command
     .option("--threads <number>", "worker threads (default: all)", number)
+    .option("--device <name>", DEVICE_HELP)
     .option("--json", "progress as one JSON line a second on stderr; the result is JSON in any case");
 }
 
 export async function runKernelCommand(
   name: string,
-  { threads, out, json = false }: KernelFlags,
+  { threads, device, out, json = false }: KernelFlags,
   kernel: (call: KernelCall) => Promise<KernelOutcome>,
 ): Promise<void> {
   if (out !== undefined) await checkOutputFile(out);
@@ -74,7 +79,7 @@ export async function runKernelCommand(
       seconds,
     });
   try {
-    const call = { ...(threads === undefined ? {} : { threads }), signal, onProgress };
+    const call = { ...given({ threads, device }), signal, onProgress };
     const { result, tensors, note } = await kernel(call);
     if (out !== undefined && tensors !== undefined) {
       await writeSafetensors(out, tensors, { producer: `latent-dynamics ${packageVersion()}` });

@@ -6,7 +6,7 @@ import { countOf } from "../report/format.js";
 import { type ComparisonRunOptions, flat, runComparison } from "../runs/comparisonRun.js";
 import { isRun } from "../runs/storedModel.js";
 import { given, number, refuseFor } from "./arguments.js";
-import { MATRIX_HELP, readPair, runKernelCommand } from "./kernelCommand.js";
+import { DEVICE_HELP, MATRIX_HELP, readPair, runKernelCommand } from "./kernelCommand.js";
 import { runMeasure } from "./measureCommand.js";
 import { addOutputOptions, type OutputFlags } from "./modelOptions.js";
 import { count, noteLines, table } from "./table.js";
@@ -16,6 +16,7 @@ interface Flags extends OutputFlags {
   permutations?: number;
   randomSeed?: number;
   threads?: number;
+  device?: string;
 }
 
 const HELP = `
@@ -43,7 +44,8 @@ export function similarityCommand(program: Command): void {
     .option("--same-points", "of runs: they started from the same points, whatever their records say")
     .option("--permutations <number>", "of runs: shuffles for the level of chance (default: 100)", number)
     .option("--random-seed <number>", "of the shuffles (default: 0)", number)
-    .option("--threads <number>", "worker threads (default: all)", number);
+    .option("--threads <number>", "worker threads (default: all)", number)
+    .option("--device <name>", `of matrices: ${DEVICE_HELP}`);
   addOutputOptions(command, "similarity").addHelpText("after", HELP).action(run);
 }
 
@@ -55,6 +57,9 @@ async function run(first: string, second: string, { json, report, ...flags }: Fl
     );
   }
   if (runs[0]) {
+    if (flags.device !== undefined) {
+      throw new InputError(`${first}: is a run, and --device goes with matrices`);
+    }
     await runMeasure({ json, report }, async (call) => {
       const options: ComparisonRunOptions = { ...given(flags), report, ...call };
       const { record, folder } = await runComparison(first, second, options);
@@ -62,7 +67,7 @@ async function run(first: string, second: string, { json, report, ...flags }: Fl
     });
     return;
   }
-  const { threads, out, overwrite, samePoints, permutations, randomSeed } = flags;
+  const { threads, device, out, overwrite, samePoints, permutations, randomSeed } = flags;
   refuseFor(first, {
     "--out": out,
     "--overwrite": overwrite,
@@ -70,7 +75,7 @@ async function run(first: string, second: string, { json, report, ...flags }: Fl
     "--permutations": permutations,
     "--random-seed": randomSeed,
   });
-  await runKernelCommand("similarity", given({ threads, json }), async (call) => {
+  await runKernelCommand("similarity", given({ threads, device, json }), async (call) => {
     const [a, b] = await readPair(first, second);
     const found = await similarity(a, b, call);
     if (found === null) throw new InputError(`${second}: is empty, expected at least one row`);

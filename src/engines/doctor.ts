@@ -1,6 +1,6 @@
 /** What this machine can run. */
 import { availableParallelism, cpus, freemem, release, totalmem, type } from "node:os";
-import { addonPath, type CpuInfo, native } from "../native.js";
+import { addonPath, type CpuInfo, type CudaDevice, native } from "../native.js";
 import { packageVersion } from "../version.js";
 import type { EngineState } from "./engine.js";
 import { examineOnnxRuntime } from "./onnxruntime/package.js";
@@ -15,7 +15,8 @@ export interface MachineDescription {
   readonly memory: { total: number; free: number };
   /** The native engine; `info` is null where it cannot be loaded, `reason` says why. */
   readonly native: { usable: boolean; path: string; reason: string | null; info: CpuInfo | null };
-  readonly cuda: { built: boolean; usable: boolean; reason: string; devices: string[] };
+  /** `built`: the CUDA library lies beside the addon. `reason` says why it is not usable; null where it is. */
+  readonly cuda: { built: boolean; usable: boolean; reason: string | null; devices: CudaDevice[] };
   /** The engines beside the native one that need a package. */
   readonly engines: readonly EngineState[];
 }
@@ -29,7 +30,7 @@ export async function examineMachine(): Promise<MachineDescription> {
     cpu: { model: cpus()[0]?.model.trim() ?? "unknown", threads: availableParallelism() },
     memory: { total: totalmem(), free: freemem() },
     native: examineNative(),
-    cuda: { built: false, usable: false, reason: "this build computes on the CPU only", devices: [] },
+    cuda: examineCuda(),
     engines: [examineOnnxRuntime(), ...(await examineTfjs())],
   };
 }
@@ -39,5 +40,14 @@ function examineNative(): MachineDescription["native"] {
     return { usable: true, path: addonPath(), reason: null, info: native().cpu() };
   } catch (error) {
     return { usable: false, path: addonPath(), reason: (error as Error).message, info: null };
+  }
+}
+
+function examineCuda(): MachineDescription["cuda"] {
+  try {
+    const { built, reason, devices } = native().cuda();
+    return { built, usable: reason === null, reason, devices };
+  } catch {
+    return { built: false, usable: false, reason: "the native engine cannot be loaded", devices: [] };
   }
 }

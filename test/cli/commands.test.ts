@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { formatProgress } from "../../src/cli/progress.js";
 import { table } from "../../src/cli/table.js";
 import type { RunRecord } from "../../src/dynamics/result.js";
+import { addonPath, native } from "../../src/native.js";
 import { readRun } from "../../src/runs/run.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { exampleFolder, exampleModel, latdyn } from "./latdyn.js";
@@ -186,11 +187,14 @@ describe("inspect and doctor", () => {
   it("doctor says what this machine has, and what cannot be loaded", async () => {
     const { code, stdout } = await latdyn(["doctor", "--json"], { cwd: folder });
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
+    const machine = JSON.parse(stdout);
+    expect(machine).toMatchObject({
       node: process.versions.node,
       native: { usable: true, reason: null },
-      cuda: { built: false, usable: false, devices: [] },
+      cuda: native().cuda(),
     });
+    expect(machine.cuda.usable).toBe(machine.cuda.reason === null);
+    expect(machine.cuda.built).toBe(existsSync(join(dirname(addonPath()), "liblatdyn_cuda.so")));
     expect((await latdyn(["doctor"], { cwd: folder })).stdout).toMatch(/^oneDNN +\d+\.\d+/m);
     const missing = await latdyn(["doctor"], { cwd: folder, env: { LATDYN_ADDON: "/none.node" } });
     expect(missing.code).toBe(1);

@@ -55,6 +55,7 @@ describe("dedup", () => {
       kept: 4,
     });
     expect(await json("dedup", "none.npy")).toEqual({ rows: 0, kept: 0 });
+    expect(await json("dedup", "a.npy", "--device", "auto")).toEqual({ rows: 4, kept: 3 });
   });
 });
 
@@ -134,6 +135,11 @@ it("no queries and no signals have no mean, and are no error", async () => {
 describe("bad input ends with 2 and one sentence", () => {
   const refused: [string, string[], string][] = [
     ["widths that differ", ["similarity", "a.npy", "wide.npy"], "rows of 2 and of 3 elements"],
+    [
+      "a device of no name",
+      ["dedup", "a.npy", "--device", "gpu"],
+      'device is "gpu", expected auto, cpu, cuda',
+    ],
     ["an empty set", ["similarity", "a.npy", "none.npy"], "none.npy: is empty, expected at least one row"],
     ["a NaN", ["similarity", "nan.npy", "a.npy"], "nan.npy: row 0 holds NaN at column 1"],
     ["a matrix that is not there", ["dedup", "nothing.npy"], "nothing.npy: no such file"],
