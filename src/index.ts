@@ -17,6 +17,7 @@ export {
 } from "./analysis/contraction.js";
 export { deviationRatio, redrawWeights } from "./analysis/contractionInitialisation.js";
 export { type Deduplicated, type DeduplicateOptions, deduplicate } from "./analysis/deduplicate.js";
+export type { DeviceOptions } from "./analysis/device.js";
 export type { MeasureOptions, StagedOptions } from "./analysis/kernel.js";
 export { type KnnOptions, type KnnRule, type KnnScores, knnScore } from "./analysis/knn.js";
 export { type MahalanobisScores, mahalanobis } from "./analysis/mahalanobis.js";
@@ -130,7 +131,14 @@ export { type NativeEngine, nativeEngine } from "./engines/native.js";
 export { type OnnxRuntime, type OnnxRuntimeOptions, openOnnxRuntime } from "./engines/onnxruntime.js";
 export type { Runtime } from "./engines/runtime.js";
 // Errors
-export { AbortedError, EngineError, InputError, LatdynError, UnsupportedOperatorError } from "./errors.js";
+export {
+  AbortedError,
+  DeviceError,
+  EngineError,
+  InputError,
+  LatdynError,
+  UnsupportedOperatorError,
+} from "./errors.js";
 export { jacobianVectorGraph, vectorJacobianGraph } from "./graph/differentiate.js";
 export { elements, formatShape, type Graph, type Node, type Shape, type Value } from "./graph/graph.js";
 export { SCHEMES, type Scheme } from "./graph/initialise.js";

@@ -31,7 +31,7 @@ export interface BestMatches {
 export async function bestMatches(
   a: Matrix,
   b: Matrix,
-  options: MeasureOptions = {},
+  options: DeviceOptions = {},
 ): Promise<BestMatches | null> {
   checkWidths("similarity", a, b);
   if (a.rows === 0 || b.rows === 0) return null;
