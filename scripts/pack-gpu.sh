@@ -14,7 +14,7 @@ mkdir -p "$pack/bin" "$pack/lib" "$pack/include"
 
 cp -L "$(node -p process.execPath)" "$pack/bin/node"
 
-dnnl=${DNNL_LIBRARY:-$(ldconfig -p | awk '/libdnnl\.so\.[0-9]+ / { print $NF; exit }')}
+dnnl=${DNNL_LIBRARY:-$(PATH=$PATH:/sbin ldconfig -p | awk '/libdnnl\.so\.[0-9]+ / { print $NF; exit }')}
 [ -n "$dnnl" ] || { echo "pack-gpu: oneDNN's library was not found: set DNNL_LIBRARY" >&2; exit 1; }
 cp -L "$dnnl" "$pack/lib/$(basename "$dnnl")"
 ln -s "$(basename "$dnnl")" "$pack/lib/libdnnl.so"

@@ -54,17 +54,17 @@ void known() {
 }
 
 void random_sets() {
-    compare("gaussian", gaussian(300, 8, 1));
-    compare("clusters", clustered(400, 20, 12, 0.02f, 2, 3));
-    compare("clusters of all widths", clustered(300, 3, 5, 0.3f, 4, 5));
-    compare("copies", clustered(260, 6, 7, 0, 6, 7));
+    compare("gaussian", gaussian(150, 8, 1));
+    compare("clusters", clustered(260, 20, 12, 0.02f, 2, 3));
+    compare("clusters of all widths", clustered(140, 3, 5, 0.3f, 4, 5));
+    compare("copies", clustered(140, 6, 7, 0, 6, 7));
     compare("one column", gaussian(150, 1, 8));
     compare("wide", clustered(140, 300, 4, 0.05f, 9, 10));
     // More than the first block.
-    const int64_t rows = on_host ? 2500 : 50000;
+    const int64_t rows = on_host ? 1300 : 50000;
     compare("several blocks", clustered(rows, 6, 40, 0.02f, 11, 12), DedupRule::greedy, 0.99);
     compare("several blocks", clustered(rows, 6, 40, 0.02f, 13, 14), DedupRule::euclidean, 0.1);
-    compare("few joins", gaussian(1300, 5, 15), DedupRule::greedy, 0.95);
+    compare("few joins", gaussian(1100, 5, 15), DedupRule::greedy, 0.95);
 }
 
 // Cosines that TF32 cannot tell from the limit.

@@ -115,9 +115,9 @@ int main() {
     if (!has_device())
         return skipped;
     known();
-    compare_all("gaussian", gaussian(300, 20, 1), gaussian(40, 20, 2), {1, 7, 299, 300, 1000});
+    compare_all("gaussian", gaussian(300, 20, 1), gaussian(20, 20, 2), {1, 299, 1000});
     compare_all("one row", gaussian(1, 5, 3), gaussian(3, 5, 4), {1, 2});
-    compare_all("one column", gaussian(140, 1, 5), gaussian(130, 1, 6), {3});
+    compare_all("one column", gaussian(140, 1, 5), gaussian(40, 1, 6), {3});
     compare_all("wide", gaussian(130, 300, 7), gaussian(5, 300, 8), {10});
     compare_all("copies", clustered(200, 4, 3, 0, 9, 10), clustered(20, 4, 3, 0, 9, 11), {1, 5, 150});
     compare_all("zeros", Matrix(130, 6), Matrix(3, 6), {1, 100});

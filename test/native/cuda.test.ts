@@ -27,7 +27,7 @@ describe.skipIf(!built)("kernels for CUDA on the host", () => {
     if (status !== 0) throw new Error(`the build of cuda_tests failed:\n${stdout}${stderr}`);
   }, 600_000);
 
-  it.each(PROGRAMS)("%s", (name) => {
+  it.each(PROGRAMS)("%s", { timeout: 300_000 }, (name) => {
     const { status, signal, stdout } = spawnSync(join(tree, `${name}_test`), { encoding: "utf8" });
     expect(stdout).toMatch(new RegExp(`^${name}: passed$`, "m"));
     expect({ status, signal }).toEqual({ status: 0, signal: null });
