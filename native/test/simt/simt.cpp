@@ -16,6 +16,7 @@
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -244,6 +245,10 @@ void run_block() {
         fiber.state = State::ready;
         fiber.copies.clear();
         fiber.group = 0;
+#if defined(__SANITIZE_ADDRESS__)
+        // What an earlier thread has left there without an end.
+        __asan_unpoison_memory_region(fiber.stack, stack_bytes);
+#endif
         fiber.context.prepare(fiber.stack, fiber_main);
     }
     std::vector<unsigned> order(machine.threads);
