@@ -111,12 +111,7 @@ void limits() {
     const std::string message = message_of([&] { compare("no memory", gaussian(200, 8, 3)); });
     CHECK(message.find("device: CUDA: allocating ") == 0, "%s", message.c_str());
     simt::limit_memory(int64_t{1} << 40);
-    for (int64_t launches : {1, 3, 6}) {
-        simt::fail_launch_after(launches);
-        const std::string broken = message_of([&] { compare("broken", gaussian(200, 8, 3)); });
-        CHECK(broken.find("illegal memory access") != std::string::npos, "%s", broken.c_str());
-    }
-    simt::fail_launch_after(-1);
+    with_broken_launches({1, 3, 6}, [&] { compare("broken", gaussian(200, 8, 3)); });
 #endif
 }
 

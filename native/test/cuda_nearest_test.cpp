@@ -142,12 +142,7 @@ void limits() {
     CHECK(message.find("device: CUDA: allocating ") == 0, "%s", message.c_str());
     simt::limit_memory(int64_t{1} << 40);
     job = {};
-    for (int64_t launches : {0, 3, 5}) {
-        simt::fail_launch_after(launches);
-        message = message_of([&] { compare("a broken device", a, b); });
-        CHECK(message.find("illegal memory access") != std::string::npos, "%s", message.c_str());
-    }
-    simt::fail_launch_after(-1);
+    with_broken_launches({0, 3, 5}, [&] { compare("a broken device", a, b); });
     compare("after all that", a, b);
 #endif
 }

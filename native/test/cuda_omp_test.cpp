@@ -150,12 +150,7 @@ void limits() {
     CHECK(note.find("out of device memory: blocks of ") == 0, "%s", note.c_str());
     simt::limit_memory(int64_t{1} << 40);
     job = {};
-    for (int64_t launches : {2, 5, 9}) {
-        simt::fail_launch_after(launches);
-        const std::string broken = message_of([&] { compare("broken", dictionary, signals, {10}); });
-        CHECK(broken.find("illegal memory access") != std::string::npos, "%s", broken.c_str());
-    }
-    simt::fail_launch_after(-1);
+    with_broken_launches({2, 5, 9}, [&] { compare("broken", dictionary, signals, {10}); });
 #endif
 }
 

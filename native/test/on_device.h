@@ -10,7 +10,9 @@
 #include "simt.h"
 #endif
 
+#include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 #include <string>
 
 namespace latdyn::test {
@@ -61,5 +63,17 @@ template <class Body> std::string message_of(Body body) {
     }
     return "no error";
 }
+
+#ifdef LATDYN_SIMT
+// `body` on a device that breaks at one of those launches after another; it works again afterwards.
+template <class Body> void with_broken_launches(std::initializer_list<int64_t> launches, Body body) {
+    for (int64_t launch : launches) {
+        simt::fail_launch_after(launch);
+        const std::string message = message_of(body);
+        CHECK(message.find("illegal memory access") != std::string::npos, "%s", message.c_str());
+    }
+    simt::fail_launch_after(-1);
+}
+#endif
 
 } // namespace latdyn::test

@@ -1,7 +1,7 @@
 /** Whether a model's map contracts: before training, by how much noise shrinks; after it, by its Jacobians. */
 
 import { availableParallelism } from "node:os";
-import { checkNames, oneOf, wholeNumber } from "../dynamics/check.js";
+import { checkNames, oneOf, wholeNumber } from "../check.js";
 import { drawPoints } from "../dynamics/initial.js";
 import { type JacobianOptions, spectra } from "../dynamics/jacobian.js";
 import type { JacobianMethod } from "../dynamics/jacobianProducts.js";

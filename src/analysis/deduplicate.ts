@@ -1,5 +1,5 @@
 /** Which rows are the same, up to a rule: the step that makes endpoints into attractors, on any matrix. */
-import { numberIn, oneOf } from "../dynamics/check.js";
+import { numberIn, oneOf } from "../check.js";
 import { RULES } from "../dynamics/options.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";

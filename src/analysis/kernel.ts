@@ -1,6 +1,6 @@
 /** What all measures over the addon's kernels share: options of a call, checks of rows, errors. */
 import { availableParallelism } from "node:os";
-import { checkNames } from "../dynamics/check.js";
+import { checkNames } from "../check.js";
 import type { AttractorProgress } from "../dynamics/options.js";
 import type { CallOptions } from "../engines/engine.js";
 import { run } from "../engines/native.js";

@@ -1,5 +1,5 @@
 /** How close decoded attractors are to training inputs, beside what closeness means without any memory. */
-import { oneOf } from "../dynamics/check.js";
+import { oneOf } from "../check.js";
 import type { MeasureNote } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";

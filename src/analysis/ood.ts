@@ -1,5 +1,5 @@
 /** Scores that tell out-of-distribution inputs from in-distribution ones, each with its detection rates. */
-import { wholeNumber } from "../dynamics/check.js";
+import { wholeNumber } from "../check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
 import type { Engine } from "../engines/engine.js";

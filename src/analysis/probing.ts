@@ -1,8 +1,8 @@
 /** Data-free probing: how well a few attractors, found from noise alone, rebuild the codes of real inputs. */
 import { setImmediate as turn } from "node:timers/promises";
+import { checkNames, wholeNumber } from "../check.js";
 import { openData } from "../data/open.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import { checkNames, wholeNumber } from "../dynamics/check.js";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
 import {
   type AttractorOptions,

@@ -1,10 +1,11 @@
 /** The vector field f(z) − z on a grid in a plane of latent space, and where every point of the grid ends up. */
+
+import { checkNames, show, wholeNumber } from "../check.js";
 import { engineOf } from "../engines/choose.js";
 import { InputError } from "../errors.js";
 import { type Matrix, row, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { findAttractors } from "./attractors.js";
-import { checkNames, show, wholeNumber } from "./check.js";
 import { type AttractorOptions, ITERATION_OPTIONS, type IterationOption, resolveOptions } from "./options.js";
 import { coordinatesIn, gridIn, type Plane, planeThrough, wholePlane } from "./plane.js";
 import { latents, noise, type PointSource } from "./points.js";

@@ -1,12 +1,12 @@
 /** Jacobians of f at given points, and how much they stretch: spectral radius and spectral norm. */
 import { availableParallelism } from "node:os";
+import { wholeNumber } from "../check.js";
 import { engineOf } from "../engines/choose.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { native } from "../native.js";
-import { wholeNumber } from "./check.js";
 import { largestEigenvalues } from "./jacobianKrylov.js";
 import { type JacobianMethod, type JacobianProducts, jacobianProducts } from "./jacobianProducts.js";
 

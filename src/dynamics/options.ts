@@ -1,9 +1,9 @@
 /** Options of an extraction: their names, defaults and ranges. Checked once, where they enter. */
 import { availableParallelism } from "node:os";
+import { checkNames, numberIn, oneOf, show, wholeNumber } from "../check.js";
 import { InputError } from "../errors.js";
 import { type EngineChoice, engineChoice } from "../models/engineNames.js";
 import type { Isa, Layout } from "../native.js";
-import { checkNames, numberIn, oneOf, show, wholeNumber } from "./check.js";
 import { isSetName, type PointSource } from "./points.js";
 
 export const CRITERIA = ["residual", "relative", "error-bound"] as const;

@@ -1,8 +1,9 @@
 /** Where initial points come from: descriptions that cost nothing until an extraction draws them. */
+
+import { nearestName } from "../check.js";
 import type { Dataset } from "../data/dataset.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
-import { nearestName } from "./check.js";
 
 export interface NoiseSource {
   readonly kind: "noise";

@@ -1,5 +1,6 @@
 /** Paths z₀, f(z₀), f(f(z₀)), … of a fixed length: stored at chosen steps, scored against attractors, and as curves. */
 
+import { checkNames, show, wholeNumber } from "../check.js";
 import { engineOf } from "../engines/choose.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
@@ -7,7 +8,6 @@ import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import type { TrajectoryCurve } from "../native.js";
 import { type Bands, bandsOf, endsOf, quantileOf } from "./bands.js";
-import { checkNames, show, wholeNumber } from "./check.js";
 import { drawPoints, type InitialPoints } from "./initial.js";
 import { type AttractorOptions, resolveOptions } from "./options.js";
 import { describeSource, type PointSource } from "./points.js";

@@ -1,10 +1,10 @@
 /** Whether attractors are attractors: the paper's Definition 2, checked at each. */
 import { availableParallelism } from "node:os";
+import { oneOf } from "../check.js";
 import { engineOf } from "../engines/choose.js";
 import { InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
-import { oneOf } from "./check.js";
 import { DENSE_LIMIT, type JacobianOptions, spectra } from "./jacobian.js";
 import { type AttractorProgress, CRITERIA } from "./options.js";
 import { phaseProgress, throttled } from "./progress.js";

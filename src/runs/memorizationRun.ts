@@ -9,10 +9,10 @@ import {
   memorization,
 } from "../analysis/memorization.js";
 import { type PrototypeErrors, prototypeErrors } from "../analysis/prototypes.js";
+import { oneOf } from "../check.js";
 import { toPixels } from "../data/preprocess.js";
 import type { TensorToWrite } from "../data/safetensors.js";
 import { findAttractors } from "../dynamics/attractors.js";
-import { oneOf } from "../dynamics/check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { type AttractorOptions, type AttractorProgress, resolveOptions } from "../dynamics/options.js";
 import { latents, type PointSource } from "../dynamics/points.js";

@@ -65,7 +65,7 @@ describe("an ONNX model with an operator outside the native set", () => {
     const error = await loadAutoencoder(strange, { engine: "native" }).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(UnsupportedOperatorError);
     expect(error).toMatchObject({ operator: "Bernoulli", node: "/Bernoulli" });
-    expect((error as Error).message).toMatch(/--engine onnx/);
+    expect((error as Error).message).toMatch(/--engine onnxruntime/);
   });
 
   it("loads without graphs where another engine may run it", async () => {

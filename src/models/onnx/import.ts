@@ -138,7 +138,7 @@ function opsetOf(opsetImport: readonly { domain?: string; version?: number }[], 
   const version = standard?.version ?? 0;
   if (version >= oldestOpset && version <= newestOpset) return version;
   const range = `expected ${oldestOpset} to ${newestOpset}`;
-  const hint = version > newestOpset ? "; export it at an older one or run it with --engine onnx" : "";
+  const hint = version > newestOpset ? "; export it at an older one or run it with --engine onnxruntime" : "";
   throw new InputError(`${file}: is written in operator set ${version}, ${range}${hint}`);
 }
 

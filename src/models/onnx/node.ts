@@ -92,7 +92,7 @@ export function onnxNode(
   };
   const unsupported = (message = "is outside the native operator set"): never => {
     throw new UnsupportedOperatorError(
-      `${file}: operator ${op} (node "${name}") ${shortened(message)}; run it with --engine onnx instead`,
+      `${file}: operator ${op} (node "${name}") ${shortened(message)}; run it with --engine onnxruntime instead`,
       op,
       name,
     );

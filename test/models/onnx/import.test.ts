@@ -147,7 +147,7 @@ describe("importOnnx", () => {
     const attempt = () => load({ nodes: [{ op: "GRU", inputs: ["x"], outputs: ["y"], name: "/attn/GRU" }] });
     expect(attempt).toThrow(UnsupportedOperatorError);
     expect(attempt).toThrow(
-      'm.onnx: operator GRU (node "/attn/GRU") is outside the native operator set; run it with --engine onnx instead',
+      'm.onnx: operator GRU (node "/attn/GRU") is outside the native operator set; run it with --engine onnxruntime instead',
     );
     const foreign = () =>
       load({ nodes: [{ op: "Relu", domain: "com.example", inputs: ["x"], outputs: ["y"] }] });

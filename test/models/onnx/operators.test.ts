@@ -137,7 +137,7 @@ describe("convolutions", () => {
     const three = refuse({ op: "Conv", shape: [1, 2, 2, 2], more: [ones(1, 1, 1, 1, 1)] });
     expect(three).toBeInstanceOf(UnsupportedOperatorError);
     expect(three).toMatchObject({ operator: "Conv", node: "the node" });
-    expect(three.message).toMatch(/3 spatial axes.*--engine onnx/);
+    expect(three.message).toMatch(/3 spatial axes.*--engine onnxruntime/);
     expect(refuse({ op: "Conv", shape: [1, 1, 1], more: [ones(1, 1, 1, 1)], rowAt: 1 }).message).toMatch(
       /has a weight that is computed from the input/,
     );
@@ -431,7 +431,7 @@ describe("resizing", () => {
     ];
     for (const error of bad) {
       expect(error).toBeInstanceOf(UnsupportedOperatorError);
-      expect(error.message).toMatch(/Resize \(node "the node"\).*--engine onnx/);
+      expect(error.message).toMatch(/Resize \(node "the node"\).*--engine onnxruntime/);
     }
     expect(refuse({ ...resize, more: ["", floats([3], [2, 1, 1])] }).message).toMatch(/batch axis/);
   });
