@@ -87,6 +87,15 @@ function spreadOverBatch(e: Exporter, x: string, token: string): string {
   return e.op("Expand", [token, e.op("Where", [isOpen, e.wholes(1), shape])]);
 }
 
+/** Embeddings → final hidden states of a transformer, [tokens, width] both: a square map. */
+export function squareTransformer(options: VitMaeOptions & { readonly tokens: number }): Uint8Array {
+  const { opset, seed, width, depth, heads, tokens } = options;
+  const e = exporter({ opset, seed });
+  let x = "embeddings";
+  for (let i = 0; i < depth; i++) x = block(e, x, width, heads, options);
+  return e.finish("embeddings", ["batch", tokens, width], layerNorm(e, x, width, options.layerNormOperator));
+}
+
 export function vitMae(options: VitMaeOptions): { encoder: Uint8Array; decoder: Uint8Array } {
   const { opset, seed, image, patch, width, depth, heads, decoderWidth } = options;
   const side = image / patch;
