@@ -387,10 +387,12 @@ export interface NativeAddon {
   openIteration(initial: Float32Array, k: number, options: Omit<IterateOptions, "threads">): NativeIteration;
   /** N(0, scale²) from Philox4x32-10 keyed by (randomSeed, row, column): [rows, columns], rows counted from firstRow. */
   noise(randomSeed: number, firstRow: number, rows: number, columns: number, scale: number): Float32Array;
+  /** Progress counts rows that have met the representatives before them. */
   deduplicate(
     points: Float32Array,
     columns: number,
     options: DeduplicateOptions,
+    onProgress?: (progress: Progress) => void,
   ): NativeJob<DeduplicateResult>;
   /**
    * a [N, columns], b [M, columns], at least one row each. A zero vector has cosine 0 with any other and 1 with a

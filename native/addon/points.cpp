@@ -79,10 +79,11 @@ Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
         auto result = std::make_shared<DedupResult>();
         JobSpec spec;
         spec.total = points->count;
+        spec.on_progress = progress_argument(info, 3);
         spec.work = [points, columns, options, device, result](JobCounters& counters) {
-            *result = device >= 0
-                          ? dedup_on_cuda(device, *points, columns, options, counters)
-                          : dedup(points->data.data(), points->count, columns, options, &counters.abort);
+            *result = device >= 0 ? dedup_on_cuda(device, *points, columns, options, counters)
+                                  : dedup(points->data.data(), points->count, columns, options,
+                                          &counters.abort, &counters.finished);
         };
         spec.finish = [result](Napi::Env env) {
             Napi::Object out = Napi::Object::New(env);

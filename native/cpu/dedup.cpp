@@ -50,13 +50,18 @@ constexpr int64_t largest_shared_block = 48 * chunk;
 // The threads of one call, and what each of them needs.
 class Team {
   public:
-    Team(int threads, const std::atomic<bool>* abort) : abort(abort) {
+    Team(int threads, const std::atomic<bool>* abort, std::atomic<int64_t>* finished)
+        : abort(abort), finished(finished) {
         for (int i = 0; i < std::max(threads, 1); i++)
             scores.push_back(aligned_floats(chunk * group));
     }
 
     int64_t size() const { return static_cast<int64_t>(scores.size()); }
     bool aborted() const { return abort != nullptr && abort->load(std::memory_order_relaxed); }
+    void finish(int64_t rows) const {
+        if (finished != nullptr)
+            finished->fetch_add(rows, std::memory_order_relaxed);
+    }
 
     // Runs work(task, scores) for every task; `scores` [chunk, group] belongs to the thread. False where
     // aborted.
@@ -67,6 +72,7 @@ class Team {
 
   private:
     const std::atomic<bool>* const abort;
+    std::atomic<int64_t>* const finished;
     std::vector<AlignedFloats> scores;
 };
 
@@ -219,6 +225,7 @@ class GreedyPass {
                 break;
             }
             begin += count;
+            team.finish(count);
             // Scoring a block's rows among themselves is wasted where they join one another: large blocks
             // only where few rows are left over, or where the kept ones cost more anyway.
             const bool grow = 4 * fresh.size() <= count || kept.size() >= 2 * count;
@@ -531,7 +538,7 @@ const DedupKernels& dedup_kernels_of([[maybe_unused]] Isa isa) {
 }
 
 DedupResult dedup_with(Isa isa, const float* data, int64_t rows, int64_t columns, const DedupOptions& options,
-                       const std::atomic<bool>* abort) {
+                       const std::atomic<bool>* abort, std::atomic<int64_t>* finished) {
     if (rows > std::numeric_limits<int32_t>::max())
         throw Error(std::to_string(rows) + " rows, expected at most 2147483647");
     if (std::isnan(options.threshold))
@@ -539,7 +546,7 @@ DedupResult dedup_with(Isa isa, const float* data, int64_t rows, int64_t columns
     if (!(options.distance >= 0))
         throw Error("distance is " + std::to_string(options.distance) + ", expected at least 0");
     const Kernels kernels{product_kernels_of(isa), dedup_kernels_of(isa)};
-    Team team(options.threads, abort);
+    Team team(options.threads, abort, finished);
     const Points points(data, rows, columns, team);
     if (team.aborted())
         return aborted_result();
@@ -586,8 +593,8 @@ DedupResult dedup_with(Isa isa, const float* data, int64_t rows, int64_t columns
 }
 
 DedupResult dedup(const float* points, int64_t rows, int64_t columns, const DedupOptions& options,
-                  const std::atomic<bool>* abort) {
-    return dedup_with(widest_isa(), points, rows, columns, options, abort);
+                  const std::atomic<bool>* abort, std::atomic<int64_t>* finished) {
+    return dedup_with(widest_isa(), points, rows, columns, options, abort, finished);
 }
 
 } // namespace latdyn

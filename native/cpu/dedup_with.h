@@ -8,6 +8,7 @@
 namespace latdyn {
 
 DedupResult dedup_with(Isa isa, const float* points, int64_t rows, int64_t columns,
-                       const DedupOptions& options, const std::atomic<bool>* abort);
+                       const DedupOptions& options, const std::atomic<bool>* abort,
+                       std::atomic<int64_t>* finished = nullptr);
 
 } // namespace latdyn

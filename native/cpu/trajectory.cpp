@@ -21,6 +21,7 @@
 #include "latdyn/error.h"
 #include "memory.h"
 #include "rows.h"
+#include "run_live.h"
 
 #include <cmath>
 #include <cstring>
@@ -196,12 +197,7 @@ class Walker {
         for (int32_t step = 1; step <= options.steps; step++) {
             if (counters.abort.load(std::memory_order_relaxed))
                 return;
-            // Few lanes alone are quicker than a tile that is nearly empty.
-            if (live > plan.info.narrow_lanes)
-                plan.run(*workspace);
-            else
-                for (int lane = 0; lane < live; lane++)
-                    plan.run_lane(*workspace, lane);
+            run_live(plan, *workspace, live, [](int) { return true; });
             counters.evaluations.fetch_add(live, std::memory_order_relaxed);
             measure();
             std::memcpy(workspace->input, workspace->output, sizeof(float) * static_cast<size_t>(k * tile));

@@ -39,13 +39,12 @@ export async function deduplicate(
     throw new InputError(`device is "${options.device}", but the rule components runs on the CPU only`);
   }
   const device = rule === "components" ? -1 : named;
-  return runKernel("dedup", call, () =>
-    native().deduplicate(rows.data, rows.columns, {
-      rule,
-      threshold,
-      distance,
-      threads: call.threads,
-      device,
-    }),
+  return runKernel("dedup", call, (report) =>
+    native().deduplicate(
+      rows.data,
+      rows.columns,
+      { rule, threshold, distance, threads: call.threads, device },
+      report,
+    ),
   );
 }

@@ -130,6 +130,21 @@ describe("deduplicate", () => {
     );
   });
 
+  it("tells how many rows it is through with", async () => {
+    // All different, so that it takes a multiple of the tenth of a second between two reports.
+    const [rows, columns] = [16_000, 256];
+    const seen: number[] = [];
+    const points = native().noise(9, 0, rows, columns, 1);
+    await native().deduplicate(points, columns, { ...defaults }, ({ finished, total }) => {
+      expect(total).toBe(rows);
+      seen.push(finished);
+    }).promise;
+    expect(seen.length).toBeGreaterThan(0);
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+    expect(seen.at(-1)).toBeGreaterThan(0);
+    expect(seen.at(-1)).toBeLessThanOrEqual(rows);
+  });
+
   it("stops when asked", async () => {
     // All different: far more work than passes between the start and abort().
     const job = native().deduplicate(seededRandom(14).floats(20_000 * 64), 64, defaults);

@@ -27,8 +27,9 @@ struct DedupResult {
 };
 
 // points [rows, columns]. Memory O(rows · columns + kept · columns), never rows × rows. The result does not
-// depend on the number of threads.
+// depend on the number of threads. `finished` (may be null) counts the rows that have met the representatives
+// before them; components then look at those once more.
 DedupResult dedup(const float* points, int64_t rows, int64_t columns, const DedupOptions& options,
-                  const std::atomic<bool>* abort);
+                  const std::atomic<bool>* abort, std::atomic<int64_t>* finished = nullptr);
 
 } // namespace latdyn
