@@ -45,9 +45,9 @@ const SESSION_WEIGHTS = 3;
 
 /**
  * Opens ONNX files in onnxruntime-node, f as one session where the two files can be joined. Sessions of one thread
- * each run side by side, because threads of one session wait for each other at every operator: measured on 2 cores
- * that is up to a quarter faster with the machine at rest (taef2: 5 % slower), and 1.4 to 3 times as fast while other
- * programs run. Only where a copy of the weights for each thread would not fit in memory do threads share a session.
+ * each run side by side, because threads of one session wait for each other at every operator: on 2 cores that is 1.35
+ * times as fast on a small convolutional model, 1.8 times on a small transformer, and as fast on taef2
+ * (docs/performance.md). Only where a copy of the weights for each thread would not fit in memory do threads share one.
  * Sessions open when the work needs them.
  *
  * Throws InputError where the package is not installed, has no such device, or refuses a file; where weights lie
