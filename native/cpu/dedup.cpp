@@ -578,18 +578,7 @@ DedupResult dedup_with(Isa isa, const float* data, int64_t rows, int64_t columns
             represented_by[listed[i]] = greedy.representatives[greedy.labels[i]];
     }
 
-    DedupResult result;
-    result.labels.resize(static_cast<size_t>(rows));
-    for (int32_t i = 0; i < rows; i++) {
-        // A representative is the first of its rows, so its label is there when the others ask for it.
-        if (represented_by[i] == i) {
-            result.labels[i] = static_cast<int32_t>(result.representatives.size());
-            result.representatives.push_back(i);
-        } else {
-            result.labels[i] = result.labels[represented_by[i]];
-        }
-    }
-    return result;
+    return labelled(represented_by);
 }
 
 DedupResult dedup(const float* points, int64_t rows, int64_t columns, const DedupOptions& options,

@@ -773,15 +773,7 @@ OmpResult omp_with(Isa isa, OmpWay way, const float* dictionary_data, int64_t at
     if (counters.abort)
         return aborted;
 
-    OmpResult result;
-    for (int32_t sparsity : options.sparsities) {
-        OmpSelection selection;
-        selection.sparsity = sparsity;
-        selection.support.assign(static_cast<size_t>(signal_count) * sparsity, -1);
-        selection.coefficients.assign(static_cast<size_t>(signal_count) * sparsity, 0);
-        selection.residual_norm.assign(static_cast<size_t>(signal_count), 0);
-        result.by_sparsity.push_back(std::move(selection));
-    }
+    OmpResult result = nothing_chosen(options.sparsities, signal_count);
     // More atoms than these are never independent.
     const int64_t most = std::min({int64_t{options.sparsities.back()}, atoms, dimension});
     Setting setting{dictionary, signals, omp_kernels_of(isa), double_dots_of(isa), most, {},
@@ -801,17 +793,7 @@ OmpResult omp_with(Isa isa, OmpWay way, const float* dictionary_data, int64_t at
     if (setting.aborted())
         return aborted;
 
-    for (OmpSelection& selection : result.by_sparsity) {
-        double sum = 0;
-        for (int64_t i = 0; i < signal_count; i++) {
-            sum += selection.residual_norm[i] * selection.residual_norm[i];
-            if (selection.support[(i + 1) * selection.sparsity - 1] < 0)
-                selection.early_stops++;
-        }
-        if (signal_count > 0)
-            selection.mean_squared_error =
-                sum / (static_cast<double>(signal_count) * static_cast<double>(dimension));
-    }
+    summarize(result, signal_count, dimension);
     return result;
 }
 

@@ -675,15 +675,7 @@ OmpResult omp(const float* dictionary_data, int64_t atoms, const float* signal_d
     check(sparsities, atoms, dimension);
     const DeviceRows dictionary = finite_rows(dictionary_data, atoms, dimension, "dictionary");
     const DeviceRows signals = finite_rows(signal_data, signal_count, dimension, "signals");
-    OmpResult result;
-    for (int32_t sparsity : sparsities) {
-        OmpSelection selection;
-        selection.sparsity = sparsity;
-        selection.support.assign(static_cast<size_t>(signal_count) * sparsity, -1);
-        selection.coefficients.assign(static_cast<size_t>(signal_count) * sparsity, 0);
-        selection.residual_norm.assign(static_cast<size_t>(signal_count), 0);
-        result.by_sparsity.push_back(std::move(selection));
-    }
+    OmpResult result = nothing_chosen(sparsities, signal_count);
     if (signal_count == 0)
         return result;
 
@@ -716,16 +708,7 @@ OmpResult omp(const float* dictionary_data, int64_t atoms, const float* signal_d
             return {.by_sparsity = {}, .aborted = true};
 
     job.stage(Stage::computed);
-    for (OmpSelection& selection : result.by_sparsity) {
-        double sum = 0;
-        for (int64_t i = 0; i < signal_count; i++) {
-            sum += selection.residual_norm[i] * selection.residual_norm[i];
-            if (selection.support[(i + 1) * selection.sparsity - 1] < 0)
-                selection.early_stops++;
-        }
-        selection.mean_squared_error =
-            sum / (static_cast<double>(signal_count) * static_cast<double>(dimension));
-    }
+    summarize(result, signal_count, dimension);
     return result;
 }
 

@@ -1,6 +1,7 @@
 // Nearest neighbours of the device against the CPU's: the same indices and the same doubles.
 #include "latdyn/nearest.h"
 
+#include "nearest_cases.h"
 #include "on_device.h"
 #include "points.h"
 
@@ -63,46 +64,6 @@ void random_sets() {
     }
 }
 
-// Differences that TF32 cannot see.
-void near_ties() {
-    for (int64_t columns : {5, 64}) {
-        Matrix a = gaussian(150, columns, columns), b = gaussian(140, columns, columns + 1);
-        for (int64_t i = 0; i < a.rows; i++)
-            for (int64_t l = 0; l < columns; l++)
-                a.row(i)[l] = a.row(0)[l] + (i ? 1e-6f * a.row(i)[l] : 0);
-        for (int64_t i = 0; i < b.rows; i++)
-            for (int64_t l = 0; l < columns; l++)
-                b.row(i)[l] = a.row(0)[l] + 1e-6f * b.row(i)[l];
-        compare("nearly equal", a, b);
-        for (Matrix* x : {&a, &b})
-            for (float& v : x->data)
-                v += 1000;
-        compare("far from the origin", a, b);
-        Matrix copies(130, columns);
-        for (int64_t i = 0; i < copies.rows; i++)
-            std::copy_n(a.row(static_cast<int64_t>(pick(columns, i, 20))), columns, copies.row(i));
-        compare("copies", copies, a);
-    }
-}
-
-// Lengths over the whole range of float.
-void lengths() {
-    for (int64_t columns : {1, 7, 40}) {
-        Matrix a = gaussian(100, columns, 7), b = gaussian(130, columns, 8);
-        for (Matrix* x : {&a, &b})
-            for (int64_t i = 0; i < x->rows; i++)
-                for (int64_t l = 0; l < columns; l++)
-                    x->row(i)[l] = std::ldexp(x->row(i)[l], static_cast<int>(pick(3, i, 270)) - 145);
-        compare("all lengths", a, b);
-        for (Matrix* x : {&a, &b})
-            for (float& v : x->data)
-                v = std::ldexp(v, -60);
-        compare("down to denormals", a, b);
-    }
-    compare("the ends of float", Matrix(2, {3e38f, 3e38f, 1e-45f, 0, -3e38f, 3e38f}),
-            Matrix(2, {-3e38f, -3e38f, 2e-45f, 1e-45f, 0, 1}));
-}
-
 void abuse() {
     const auto run = [](const Matrix& a, const Matrix& b, const cuda::Job& with) {
         return cuda::nearest(a.data.data(), a.rows, b.data.data(), b.rows, a.columns, Metric::cosine, with);
@@ -154,8 +115,8 @@ int main() {
         return skipped;
     known();
     random_sets();
-    near_ties();
-    lengths();
+    near_ties({5, 64}, 140, 130, compare);
+    lengths({1, 7, 40}, 100, 130, compare);
     abuse();
     limits();
     return test::finish("cuda_nearest");

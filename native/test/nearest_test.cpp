@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "latdyn/error.h"
+#include "nearest_cases.h"
 #include "nearest_with.h"
 #include "points.h"
 
@@ -124,47 +125,6 @@ void random_sets() {
     compare("large", gaussian(2500, 20, 1), gaussian(1700, 20, 2));
 }
 
-// Differences that float products cannot see.
-void near_ties() {
-    for (int64_t columns : {5, 64, 300}) {
-        Matrix a = gaussian(150, columns, columns), b = gaussian(250, columns, columns + 1);
-        for (int64_t i = 0; i < a.rows; i++)
-            for (int64_t l = 0; l < columns; l++)
-                a.row(i)[l] = a.row(0)[l] + (i ? 1e-6f * a.row(i)[l] : 0);
-        for (int64_t i = 0; i < b.rows; i++)
-            for (int64_t l = 0; l < columns; l++)
-                b.row(i)[l] = a.row(0)[l] + 1e-6f * b.row(i)[l];
-        compare("nearly equal", a, b);
-        for (float& v : a.data)
-            v += 1000;
-        for (float& v : b.data)
-            v += 1000;
-        compare("far from the origin", a, b);
-        Matrix copies(300, columns);
-        for (int64_t i = 0; i < copies.rows; i++)
-            std::copy_n(a.row(static_cast<int64_t>(pick(columns, i, 20))), columns, copies.row(i));
-        compare("copies", copies, a);
-    }
-}
-
-// Lengths over the whole range of float: nothing may overflow, and what underflows must not be lost.
-void lengths() {
-    for (int64_t columns : {1, 7, 130}) {
-        Matrix a = gaussian(200, columns, 7), b = gaussian(300, columns, 8);
-        for (Matrix* x : {&a, &b})
-            for (int64_t i = 0; i < x->rows; i++)
-                for (int64_t l = 0; l < columns; l++)
-                    x->row(i)[l] = std::ldexp(x->row(i)[l], static_cast<int>(pick(3, i, 270)) - 145);
-        compare("all lengths", a, b);
-        for (Matrix* x : {&a, &b})
-            for (float& v : x->data)
-                v = std::ldexp(v, -60);
-        compare("down to denormals", a, b);
-    }
-    compare("the ends of float", Matrix(2, {3e38f, 3e38f, 1e-45f, 0, -3e38f, 3e38f}),
-            Matrix(2, {-3e38f, -3e38f, 2e-45f, 1e-45f, 0, 1}));
-}
-
 void symmetry() {
     const Matrix a = clustered(900, 24, 40, 0.2f, 5, 6), b = clustered(400, 24, 40, 0.2f, 5, 7);
     for (Metric metric : {Metric::cosine, Metric::euclidean}) {
@@ -213,8 +173,8 @@ void abuse() {
 int main() {
     known();
     random_sets();
-    near_ties();
-    lengths();
+    near_ties({5, 64, 300}, 250, 300, compare);
+    lengths({1, 7, 130}, 200, 300, compare);
     symmetry();
     abuse();
     return test::finish("nearest");

@@ -4,6 +4,7 @@
 #include "latdyn/iterate.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace latdyn {
@@ -36,6 +37,35 @@ struct OmpResult {
     std::vector<OmpSelection> by_sparsity;
     bool aborted = false;
 };
+
+// A selection for each sparsity, nothing chosen yet.
+inline OmpResult nothing_chosen(const std::vector<int32_t>& sparsities, int64_t signal_count) {
+    OmpResult result;
+    for (int32_t sparsity : sparsities) {
+        OmpSelection selection;
+        selection.sparsity = sparsity;
+        selection.support.assign(static_cast<size_t>(signal_count) * sparsity, -1);
+        selection.coefficients.assign(static_cast<size_t>(signal_count) * sparsity, 0);
+        selection.residual_norm.assign(static_cast<size_t>(signal_count), 0);
+        result.by_sparsity.push_back(std::move(selection));
+    }
+    return result;
+}
+
+// Errors and early stops, from residuals and supports.
+inline void summarize(OmpResult& result, int64_t signal_count, int64_t dimension) {
+    for (OmpSelection& selection : result.by_sparsity) {
+        double sum = 0;
+        for (int64_t i = 0; i < signal_count; i++) {
+            sum += selection.residual_norm[i] * selection.residual_norm[i];
+            if (selection.support[(i + 1) * selection.sparsity - 1] < 0)
+                selection.early_stops++;
+        }
+        if (signal_count > 0)
+            selection.mean_squared_error =
+                sum / (static_cast<double>(signal_count) * static_cast<double>(dimension));
+    }
+}
 
 // dictionary [atoms, dimension], signals [signal_count, dimension]. A step takes the atom whose unit-length
 // form has the largest |correlation| with the residual among those not chosen yet (the first of equals), then
