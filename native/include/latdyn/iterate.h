@@ -2,6 +2,7 @@
 // point waits for another and the tile is full until the queue is empty.
 #pragma once
 
+#include "latdyn/judge.h"
 #include "latdyn/plan.h"
 
 #include <atomic>
@@ -11,22 +12,7 @@
 
 namespace latdyn {
 
-enum class Status : uint8_t {
-    converged = 0,
-    max_iterations = 1,
-    cycle = 2,
-    diverged = 3,
-    non_finite = 4,
-    unfinished = 255,
-};
-
-enum class Criterion { residual, relative, error_bound };
-
-struct IterateOptions {
-    double tolerance = 1e-6;
-    int32_t max_iterations = 3000;
-    Criterion criterion = Criterion::residual;
-    double divergence_ratio = 1e4;
+struct IterateOptions : JudgeOptions {
     // Rows whose residual is recorded at every step, ascending.
     std::vector<int32_t> trace_rows;
     int threads = 1;
