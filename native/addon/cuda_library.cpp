@@ -67,9 +67,10 @@ struct Call {
     JobCounters& counters;
 };
 
-int32_t go_on(void* context, int64_t finished) {
+int32_t go_on(void* context, int64_t finished, int64_t evaluations) {
     JobCounters& counters = static_cast<Call*>(context)->counters;
     counters.finished.store(finished, std::memory_order_relaxed);
+    counters.evaluations.store(evaluations, std::memory_order_relaxed);
     return !counters.abort.load(std::memory_order_relaxed);
 }
 

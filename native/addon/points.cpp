@@ -24,9 +24,9 @@ DedupResult dedup_on_cuda(int device, const Rows& points, int64_t columns, const
     result.representatives.resize(static_cast<size_t>(points.count));
     int64_t kept = 0;
     const bool done = run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
-        return cuda.dedup(job, points.data.data(), points.count, columns,
-                          options.rule == DedupRule::euclidean, options.threshold, options.distance,
-                          result.labels.data(), result.representatives.data(), &kept);
+        return cuda.dedup(job, points.data.data(), points.count, columns, static_cast<int32_t>(options.rule),
+                          options.threshold, options.distance, result.labels.data(),
+                          result.representatives.data(), &kept);
     });
     result.representatives.resize(static_cast<size_t>(kept));
     if (done)

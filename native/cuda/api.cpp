@@ -37,7 +37,9 @@ template <class Body> int32_t guarded(const latdyn_cuda_job* given, Body body) {
         Job job;
         job.memory = given->memory;
         if (given->go_on)
-            job.go_on = [given](int64_t finished) { return given->go_on(given->context, finished) != 0; };
+            job.report = [given](int64_t finished, int64_t evaluations) {
+                return given->go_on(given->context, finished, evaluations) != 0;
+            };
         if (given->note)
             job.note = [given](const std::string& sentence) {
                 given->note(given->context, sentence.c_str());
@@ -121,11 +123,11 @@ int32_t api_knn(const latdyn_cuda_job* given, const float* reference, int64_t re
 }
 
 int32_t api_dedup(const latdyn_cuda_job* given, const float* points, int64_t rows, int64_t columns,
-                  int32_t euclidean, double threshold, double distance, int32_t* labels,
-                  int32_t* representatives, int64_t* kept) {
+                  int32_t rule, double threshold, double distance, int32_t* labels, int32_t* representatives,
+                  int64_t* kept) {
     return on_device(given, [&](const Job& job) {
-        const DedupRule rule = euclidean ? DedupRule::euclidean : DedupRule::greedy;
-        const DedupResult found = dedup(points, rows, columns, rule, threshold, distance, job);
+        const DedupResult found =
+            dedup(points, rows, columns, static_cast<DedupRule>(rule), threshold, distance, job);
         std::copy(found.labels.begin(), found.labels.end(), labels);
         std::copy(found.representatives.begin(), found.representatives.end(), representatives);
         *kept = static_cast<int64_t>(found.representatives.size());

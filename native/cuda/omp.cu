@@ -608,7 +608,7 @@ class Block {
         task.excluded = excluded.get();
         task.excluded_words = words;
         Job quiet = setting.job;
-        quiet.go_on = [&](int64_t) { return setting.job.go_on(finished); };
+        quiet.report = [&](int64_t, int64_t) { return setting.job.go_on(finished); };
         return for_candidates(quiet, candidates, task, finished, [&] {
             const int64_t found = candidates.count();
             launch("score_atoms", score_atoms, blocks_for(found, threads / group_lanes), threads, 0, p,

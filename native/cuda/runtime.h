@@ -105,8 +105,10 @@ enum class Stage { resident, computed };
 
 // What a job may ask of whoever started it.
 struct Job {
-    // Called between launches with how much is finished; false ends the job.
-    std::function<bool(int64_t finished)> go_on = [](int64_t) { return true; };
+    // Called between launches with how many rows are finished, and how many evaluations of f that took where
+    // there is one; false ends the job.
+    std::function<bool(int64_t finished, int64_t evaluations)> report = [](int64_t, int64_t) { return true; };
+    bool go_on(int64_t finished, int64_t evaluations = 0) const { return report(finished, evaluations); }
     // Called with a sentence where something is done otherwise than asked.
     std::function<void(const std::string&)> note = [](const std::string&) {};
     // Called twice, for whoever measures.

@@ -93,7 +93,7 @@ void abuse() {
     message = message_of([&] { run(DedupRule::euclidean, 0, -1, {}); });
     CHECK(message == "distance is -1.000000, expected at least 0", "%s", message.c_str());
     cuda::Job stopped;
-    stopped.go_on = [](int64_t) { return false; };
+    stopped.report = [](int64_t, int64_t) { return false; };
     const DedupResult result = run(DedupRule::greedy, 0.9, 0, stopped);
     CHECK(result.aborted && result.labels.empty() && result.representatives.empty(), "abort is ignored");
     x.row(12)[1] = std::numeric_limits<float>::quiet_NaN();

@@ -77,7 +77,7 @@ void abuse() {
     cuda::Job small;
     small.memory = 1;
     int64_t calls = 0;
-    small.go_on = [&](int64_t finished) {
+    small.report = [&](int64_t finished, int64_t) {
         calls++;
         return finished < 256;
     };

@@ -73,7 +73,7 @@ void abuse() {
     std::string message = message_of([&] { run(none, b, job); });
     CHECK(message == "a has no rows, expected at least one", "%s", message.c_str());
     cuda::Job stopped;
-    stopped.go_on = [](int64_t) { return false; };
+    stopped.report = [](int64_t, int64_t) { return false; };
     const NearestResult result = run(a, b, stopped);
     CHECK(result.aborted && result.of_a.index.empty() && result.of_b.value.empty(), "abort is ignored");
     a.row(121)[1] = std::numeric_limits<float>::quiet_NaN();

@@ -126,7 +126,7 @@ void abuse() {
     CHECK(message == "sparsity 2 comes after 3, expected ascending whole numbers of at least 1", "%s",
           message.c_str());
     cuda::Job stopped;
-    stopped.go_on = [](int64_t) { return false; };
+    stopped.report = [](int64_t, int64_t) { return false; };
     const OmpResult result = run(20, {2}, stopped);
     CHECK(result.aborted && result.by_sparsity.empty(), "abort is ignored");
     signals.row(3)[5] = std::numeric_limits<float>::infinity();

@@ -68,7 +68,7 @@ void abuse() {
     std::string message = message_of([&] { run(0, {}); });
     CHECK(message == "attractors has no rows, expected at least one", "%s", message.c_str());
     cuda::Job stopped;
-    stopped.go_on = [](int64_t) { return false; };
+    stopped.report = [](int64_t, int64_t) { return false; };
     CHECK(!run(5, stopped) && std::isnan(score[0]), "abort is ignored");
     attractors.row(3)[0] = std::numeric_limits<float>::quiet_NaN();
     message = message_of([&] { run(5, {}); });

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATDYN_CUDA_API_VERSION 1
+#define LATDYN_CUDA_API_VERSION 2
 
 enum {
     LATDYN_CUDA_OK = 0,
@@ -49,8 +49,9 @@ typedef struct {
     int32_t device;
     /* Most bytes for blocks that can be smaller; 0: three quarters of what is free. */
     int64_t memory;
-    /* Called between launches; null: never. finished counts rows. 0 ends the job. */
-    int32_t (*go_on)(void* context, int64_t finished);
+    /* Called between launches; null: never. finished counts rows, evaluations (of plans) applications of f to
+     * a row. 0 ends the job. */
+    int32_t (*go_on)(void* context, int64_t finished, int64_t evaluations);
     /* Called where something is done otherwise than asked (smaller blocks); null: never. */
     void (*note)(void* context, const char* sentence);
     void* context;
@@ -58,6 +59,89 @@ typedef struct {
     char* message;
     int64_t message_size;
 } latdyn_cuda_job;
+
+/* ---- plans: latdyn::Graph, field by field (latdyn/graph.h) ---- */
+
+typedef struct {
+    const int64_t* shape;
+    int32_t rank;
+    /* Elements of a constant; null: none. */
+    const float* constant;
+} latdyn_cuda_value;
+
+typedef struct {
+    const char* key;
+    const double* numbers;
+    int64_t count;
+} latdyn_cuda_attribute;
+
+typedef struct {
+    const char* op;
+    const char* name;
+    const int32_t* inputs;
+    int32_t input_count, output;
+    const latdyn_cuda_attribute* attributes;
+    int32_t attribute_count;
+    /* ActivationKind of latdyn/activation.h. */
+    int32_t activation;
+    float alpha, beta;
+    /* -1: none. */
+    int32_t residual;
+} latdyn_cuda_node;
+
+typedef struct {
+    const latdyn_cuda_value* values;
+    int32_t value_count;
+    const latdyn_cuda_node* nodes;
+    int32_t node_count;
+    int32_t input, output;
+} latdyn_cuda_graph;
+
+/* How products are computed. */
+enum { LATDYN_CUDA_FLOAT32 = 0, LATDYN_CUDA_TF32 = 1, LATDYN_CUDA_BF16 = 2 };
+
+typedef struct {
+    int64_t input_elements, output_elements;
+    /* On the device, of all its precisions; and of one row of a run. */
+    int64_t weight_bytes, row_bytes;
+    double flops_per_row;
+    /* Of a run in float32. */
+    int32_t launches;
+    /* 0: launches of kernels; 1: one launch that keeps a row in shared memory. */
+    int32_t fused;
+    /* Why; ended by 0. */
+    char reason[256];
+} latdyn_cuda_plan_info;
+
+/* A map on one device. Any number of jobs may run it at the same time; their `device` is not looked at. */
+typedef struct latdyn_cuda_plan latdyn_cuda_plan;
+
+typedef struct {
+    double tolerance;
+    int32_t max_iterations;
+    /* Criterion of latdyn/judge.h. */
+    int32_t criterion;
+    double divergence_ratio;
+    /* Rows whose residuals are kept, ascending. */
+    const int32_t* trace_rows;
+    int32_t trace_count;
+    /* Called with residuals of traced row `index` in order, any number of times. */
+    void (*trace)(void* context, int32_t index, const float* residuals, int64_t count);
+    void* context;
+} latdyn_cuda_iterate_options;
+
+typedef struct {
+    int32_t steps;
+    const int32_t* store_steps;
+    int32_t store_count;
+    const int32_t* curve_rows;
+    int32_t curve_count;
+    /* Called once a curve that is complete: residual [steps], norm [steps + 1], distance [steps + 1] or null.
+     */
+    void (*curve)(void* context, int32_t index, const float* residual, const float* norm,
+                  const float* distance);
+    void* context;
+} latdyn_cuda_walk_options;
 
 typedef struct {
     int32_t version;
@@ -74,10 +158,9 @@ typedef struct {
     int32_t (*knn)(const latdyn_cuda_job* job, const float* reference, int64_t reference_rows,
                    const float* queries, int64_t query_rows, int64_t columns, int64_t neighbours,
                    int32_t last_only, int32_t normalise, double* score, int64_t* used);
-    /* See latdyn/dedup.h, the rules greedy and euclidean. representatives has room for `rows`; kept of them
-     * count. */
+    /* See latdyn/dedup.h; rule: DedupRule. representatives has room for `rows`; kept of them count. */
     int32_t (*dedup)(const latdyn_cuda_job* job, const float* points, int64_t rows, int64_t columns,
-                     int32_t euclidean, double threshold, double distance, int32_t* labels,
+                     int32_t rule, double threshold, double distance, int32_t* labels,
                      int32_t* representatives, int64_t* kept);
     /* See score_paths of latdyn/trajectory.h. */
     int32_t (*score_paths)(const latdyn_cuda_job* job, const float* paths, int64_t rows, int64_t points,
@@ -90,6 +173,30 @@ typedef struct {
                    int64_t signal_count, int64_t dimension, const int32_t* sparsities, int32_t sparsity_count,
                    int32_t* support, float* coefficients, double* residual_norm, double* mean_squared_error,
                    int64_t* early_stops);
+
+    /*
+     * A plan of `graph` on the job's device. `fast`: the precision that iterate() begins in,
+     * LATDYN_CUDA_FLOAT32 for none; everything else is computed in float32. What is in `graph` is not needed
+     * afterwards.
+     */
+    int32_t (*make_plan)(const latdyn_cuda_job* job, const latdyn_cuda_graph* graph, int32_t fast,
+                         latdyn_cuda_plan** plan, latdyn_cuda_plan_info* info);
+    /* No job may be running it. */
+    void (*free_plan)(latdyn_cuda_plan* plan);
+    /* See apply() of native/cuda/iteration.h: input [rows, input_elements], output [rows, output_elements].
+     */
+    int32_t (*apply)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* input,
+                     int64_t rows, float* output);
+    /* See iterate() there: initial and endpoints [rows, k], the others [rows]. Where aborted they hold what
+     * was done. */
+    int32_t (*iterate)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* initial,
+                       int64_t rows, const latdyn_cuda_iterate_options* options, float* endpoints,
+                       int32_t* iterations, float* residual, uint8_t* status, uint8_t* period,
+                       int64_t* evaluations);
+    /* See walk() there: stored [rows, store_count, k]; score [rows], not written without attractors. */
+    int32_t (*walk)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* initial,
+                    int64_t rows, const float* attractors, int64_t attractor_count,
+                    const latdyn_cuda_walk_options* options, double* score, float* stored);
 } latdyn_cuda_functions;
 
 typedef const latdyn_cuda_functions* (*latdyn_cuda_api_function)(int32_t version);

@@ -1,5 +1,5 @@
-// What every step makes of a point: the criteria, the rules, and the order in which they are asked. Arithmetic
-// alone, so that the loop on the CPU and the one on the device are judged by the same lines.
+// What every step makes of a point: the criteria, the rules, and the order in which they are asked.
+// Arithmetic alone, so that the loop on the CPU and the one on the device are judged by the same lines.
 #pragma once
 
 #include "latdyn/philox.h"
