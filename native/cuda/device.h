@@ -15,7 +15,9 @@
 #include "latdyn/philox.h"
 #include "layout.h"
 #include "runtime.h"
+#include "tf32.h"
 
+#include <cmath>
 #include <cstdint>
 
 namespace latdyn::cuda {
@@ -34,12 +36,27 @@ inline unsigned char* shared_memory() {
 inline void copy_async(void* to_shared, const void* from_global) {
     simt::copy_later(to_shared, from_global, 16);
 }
+// 4 or 16 bytes, or as many zeros where there is nothing: `from_global` is then not read. Goes through L1,
+// where a neighbouring window finds them again.
+template <int Bytes> void copy_async_or_zero(void* to_shared, const void* from_global, bool there) {
+    static_assert(Bytes == 4 || Bytes == 16);
+    alignas(16) static constexpr unsigned char zeros[16] = {};
+    simt::copy_later(to_shared, there ? from_global : zeros, Bytes);
+}
 inline void commit_copies() {
     simt::commit_copies();
 }
 // Until at most `Left` of the groups committed last are on their way.
 template <int Left> void wait_copies() {
     simt::wait_copies(Left);
+}
+
+// The float next to `sum` towards zero.
+inline float cut_off(double sum) {
+    float v = static_cast<float>(sum);
+    if (std::abs(static_cast<double>(v)) > std::abs(sum))
+        v = __uint_as_float(__float_as_uint(v) - 1);
+    return v;
 }
 
 // d += a·b of a warp: a [16, 8], b [8, 8], d [16, 8], spread over the lanes as the instruction wants it. As
@@ -73,10 +90,58 @@ inline void multiply_add(float (&d)[4], float4 a, float b0, float b1, SIMT_WHERE
                     double sum = one.d[i];
                     for (int k = 0; k < 8; k++)
                         sum += x[row][k] * y[k][column];
-                    float cut_off = static_cast<float>(sum);
-                    if (cut_off - sum != 0 && (sum > 0) == (cut_off > sum))
-                        cut_off = __uint_as_float(__float_as_uint(cut_off) - 1);
-                    one.d[i] = cut_off;
+                    one.d[i] = cut_off(sum);
+                }
+                std::memcpy(slots[l], &one, sizeof one);
+            }
+        },
+        where);
+    for (int i = 0; i < 4; i++)
+        d[i] = lane.d[i];
+}
+
+// The nearest TF32, ties away from zero; NaN stays NaN.
+inline float to_tf32(float v) {
+    return v == v ? round_tf32(v) : __uint_as_float(0x7fffffffu);
+}
+
+// Two floats as bf16, `low` in the lower half; to nearest, ties to even.
+inline uint32_t to_bf16_pair(float low, float high) {
+    return uint32_t{round_bf16(low)} | uint32_t{round_bf16(high)} << 16;
+}
+
+// d += a·b of a warp as above, of bf16 pairs: a [16, 16], b [16, 8]. Products of bf16 are exact in float32;
+// of the rest the same is known and done here as for TF32.
+inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, SIMT_WHERE) {
+    struct Lane {
+        uint32_t a[4], b[2];
+        float d[4];
+    } lane{{a[0], a[1], a[2], a[3]}, {b0, b1}, {d[0], d[1], d[2], d[3]}};
+    simt::meet_warp(
+        "multiply_add of bf16", whole_warp, &lane, sizeof lane,
+        [](simt::Slots slots, unsigned) {
+            const auto half = [](uint32_t pair, int i) {
+                return __uint_as_float(i == 0 ? pair << 16 : pair & 0xffff0000u);
+            };
+            double x[16][16], y[16][8];
+            for (int l = 0; l < 32; l++) {
+                Lane one;
+                std::memcpy(&one, slots[l], sizeof one);
+                const int group = l / 4, place = l % 4;
+                for (int i = 0; i < 8; i++)
+                    x[group + i / 2 % 2 * 8][place * 2 + i % 2 + i / 4 * 8] = half(one.a[i / 2], i % 2);
+                for (int i = 0; i < 4; i++)
+                    y[place * 2 + i % 2 + i / 2 * 8][group] = half(one.b[i / 2], i % 2);
+            }
+            for (int l = 0; l < 32; l++) {
+                Lane one;
+                std::memcpy(&one, slots[l], sizeof one);
+                for (int i = 0; i < 4; i++) {
+                    const int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
+                    double sum = one.d[i];
+                    for (int k = 0; k < 16; k++)
+                        sum += x[row][k] * y[k][column];
+                    one.d[i] = cut_off(sum);
                 }
                 std::memcpy(slots[l], &one, sizeof one);
             }
@@ -108,6 +173,14 @@ __device__ inline void copy_async(void* to_shared, const void* from_global) {
     const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from_global) : "memory");
 }
+template <int Bytes>
+__device__ inline void copy_async_or_zero(void* to_shared, const void* from_global, bool there) {
+    static_assert(Bytes == 4 || Bytes == 16);
+    const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(to_shared));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(from_global), "n"(Bytes),
+                 "r"(there ? Bytes : 0)
+                 : "memory");
+}
 __device__ inline void commit_copies() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -121,6 +194,23 @@ __device__ inline void multiply_add(float (&d)[4], float4 a, float b0, float b1)
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(__float_as_uint(a.x)), "r"(__float_as_uint(a.y)), "r"(__float_as_uint(a.z)),
                    "r"(__float_as_uint(a.w)), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
+}
+
+__device__ inline float to_tf32(float v) {
+    uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
+    return __uint_as_float(bits);
+}
+__device__ inline uint32_t to_bf16_pair(float low, float high) {
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+__device__ inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 template <class... Parameters, class... Arguments>

@@ -38,6 +38,15 @@ LATDYN_TF32_FUNCTION float round_tf32(float v) {
     return v;
 }
 
+// The upper half of the nearest float of 8 digits (bf16), ties to even; NaN stays NaN.
+LATDYN_TF32_FUNCTION uint16_t round_bf16(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (v != v)
+        return 0x7fff;
+    return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
 // Bound on |product − x·y| / (|x|·|y|) for rows of k elements.
 inline double tf32_product_error(int64_t k) {
     const double u = 0x1p-11 + 0x1p-23;

@@ -13,7 +13,9 @@ const tree = fileURLToPath(new URL("../../build/cmake/", import.meta.url));
 const built = existsSync(join(tree, "CMakeCache.txt"));
 const PROGRAMS = [
   "simt",
-  ...["noise", "product", "nearest", "knn", "dedup", "trajectory", "omp"].map((name) => `cuda_${name}`),
+  ...["noise", "product", "products", "nearest", "knn", "dedup", "trajectory", "omp"].map(
+    (name) => `cuda_${name}`,
+  ),
 ];
 
 describe.skipIf(!built)("kernels for CUDA on the host", () => {

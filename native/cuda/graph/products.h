@@ -29,6 +29,9 @@ struct WindowShape {
     bool transposed = false;
 };
 
+struct WindowClass;
+struct Tap;
+
 // Packed weights of a window, resident.
 class Window {
   public:
@@ -46,7 +49,16 @@ class Window {
 
   private:
     WindowShape shape_;
-    // native/cuda/graph/products.cu decides what else there is.
+    Activation activation;
+    Precision precision;
+    // As in WindowTables.
+    int32_t step_h, step_w, out_step_h, out_step_w;
+    bool vector;
+    int columns, column_tiles;
+    int64_t most_positions;
+    Buffer<WindowClass> classes;
+    Buffer<Tap> taps;
+    Buffer<float> packed, biases;
 };
 
 // y[b] = activation(a[b]·b[b]) for every product b of a row: a [m, inner], b [inner, n], y [m, n], row-major.
@@ -66,6 +78,11 @@ class Matmul {
 
   private:
     MatmulShape shape_;
+    Activation activation;
+    Precision precision;
+    // Whether copies of four floats are possible, of a and of b.
+    bool vector, right_vector;
+    Buffer<int32_t> a_offsets, b_offsets;
 };
 
 } // namespace latdyn::cuda
