@@ -129,7 +129,6 @@ export interface DeviceChoice {
 }
 
 export interface DeduplicateOptions extends DeviceChoice {
-  /** components: on the CPU only. */
   rule: "greedy" | "components" | "euclidean";
   /** Cosine above which two rows are equal (greedy, components). */
   threshold: number;

@@ -17,8 +17,6 @@ namespace {
 
 DedupResult dedup_on_cuda(int device, const Rows& points, int64_t columns, const DedupOptions& options,
                           JobCounters& counters) {
-    if (options.rule == DedupRule::components)
-        throw Error("rule \"components\" runs on the CPU only: leave out the device");
     DedupResult result;
     result.labels.resize(static_cast<size_t>(points.count));
     result.representatives.resize(static_cast<size_t>(points.count));

@@ -1,5 +1,6 @@
-// Greedy deduplication, exactly as dedup.cpp does it: in row order a row joins the representative of the best
-// score in double that is beyond the limit, the first of equals, or becomes one.
+// Greedy deduplication, exactly as dedup.cpp does it (components.cu begins with it): in row order a row joins
+// the representative of the best score in double that is beyond the limit, the first of equals, or becomes
+// one.
 //
 // A block of rows meets, on tensor cores (pairs.h), the representatives there are, and the rows of the block
 // that found none (the only ones that can become new representatives) meet the block. Pairs that may be
@@ -16,6 +17,7 @@
 #include "kernels.h"
 
 #include "bounds.h"
+#include "components.h"
 #include "device.h"
 #include "latdyn/error.h"
 
@@ -197,7 +199,7 @@ class Greedy {
         place_of.fill_bytes(0xff);
     }
 
-    // Per listed row (ascending), the row that represents it; empty where aborted.
+    // By row, of the listed ones (ascending), the row that represents it; empty where aborted.
     std::vector<int32_t> run(const std::vector<int32_t>& listed) {
         const int64_t total = static_cast<int64_t>(listed.size());
         std::vector<int32_t> joined(static_cast<size_t>(points.count), -1);
@@ -229,6 +231,9 @@ class Greedy {
             joined[row] = index[row] >= 0 ? index[row] : row;
         return joined;
     }
+
+    // By row, after run(): the score with which it joined; of representatives the limit.
+    std::vector<double> scores() const { return best.scores(); }
 
   private:
     enum class Outcome { done, aborted, too_many };
@@ -334,8 +339,6 @@ class Greedy {
 
 DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule rule_name, double threshold,
                   double distance, const Job& job) {
-    if (rule_name == DedupRule::components)
-        throw Error("the rule components runs on the CPU only");
     if (std::isnan(threshold))
         throw Error("threshold is NaN, expected a number");
     if (!(distance >= 0))
@@ -376,7 +379,16 @@ DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule ru
             scales = Buffer<double>(std::span<const double>(unit_scales(points)));
             change = {nullptr, scales.get(), 1};
         }
-        const std::vector<int32_t> joined = Greedy(points, rule, change, row_bounds, job).run(listed);
+        std::vector<int32_t> joined;
+        std::vector<double> scores;
+        {
+            Greedy greedy(points, rule, change, row_bounds, job);
+            joined = greedy.run(listed);
+            if (rule_name == DedupRule::components)
+                scores = greedy.scores();
+        }
+        if (rule_name == DedupRule::components && !joined.empty())
+            joined = connected_rows(points, {listed, joined, scores}, rule.limit, job);
         job.stage(Stage::computed);
         if (joined.empty()) {
             result.aborted = true;

@@ -27,7 +27,7 @@ NearestResult nearest(const float* a, int64_t a_rows, const float* b, int64_t b_
 KnnResult knn_score(const float* reference, int64_t reference_rows, const float* queries, int64_t query_rows,
                     int64_t columns, int64_t neighbours, KnnRule rule, bool normalise, const Job& job);
 
-// dedup.cu. Greedy and Euclidean rules; throws Error for components.
+// dedup.cu, and components.cu for the rule of that name.
 DedupResult dedup(const float* points, int64_t rows, int64_t columns, DedupRule rule, double threshold,
                   double distance, const Job& job);
 

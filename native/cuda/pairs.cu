@@ -4,9 +4,7 @@
 // about 40 operations for each of a thread's 64 pairs, worth k = 64 of it. score_pairs: 8 lanes a candidate,
 // 8·k bytes from wherever the rows are and 2·k or 3·k double operations. keep_lowest, forget_beaten: a thread
 // a candidate or a row; nothing beside the others.
-#include "pairs.h"
-
-#include "tile.h"
+#include "pair_tiles.h"
 
 #include <algorithm>
 #include <limits>
@@ -16,9 +14,6 @@ namespace latdyn::cuda {
 namespace {
 
 constexpr unsigned threads = 256;
-constexpr int64_t group_of_tiles = 16;
-// Floating-point operations of one launch, some tens of milliseconds.
-constexpr double launch_operations = 4e12;
 
 // Bounds of a pair's score.
 struct PairBounds {
@@ -34,20 +29,6 @@ __device__ inline PairBounds bounds_of(Score score, float product, const RowBoun
     }
     const float s = score == Score::size ? -fabsf(product) : -product;
     return {s - left.error, s + left.error};
-}
-
-struct TileNumber {
-    int64_t left, right;
-};
-__device__ inline TileNumber tile_number(int64_t tile, int64_t left_tiles, int64_t right_tiles) {
-    const int64_t group = tile / (group_of_tiles * right_tiles), first = group * group_of_tiles;
-    const int64_t size = left_tiles - first < group_of_tiles ? left_tiles - first : group_of_tiles;
-    const int64_t rest = tile - first * right_tiles;
-    return {first + rest % size, rest / size};
-}
-
-__device__ inline int32_t row_at(const PairSide& side, int64_t place) {
-    return side.which ? side.which[place] : static_cast<int32_t>(place);
 }
 
 // What a thread has to know of the rows and columns of its part of a tile: 8 of each.
@@ -76,9 +57,7 @@ __global__ void __launch_bounds__(tile_threads, 1)
             return;
     }
     Accumulators products;
-    tile_product(task.left.packed + tile.left * task.stages * panel_floats,
-                 task.right.packed + tile.right * task.stages * panel_floats, task.stages,
-                 reinterpret_cast<float*>(shared_memory()), products);
+    tile_product(task, tile, products);
 
     // The smallest high of every row of the tile, with what is known of it so far.
     uint32_t* left_best = reinterpret_cast<uint32_t*>(shared_memory());
@@ -183,9 +162,7 @@ __global__ void __launch_bounds__(tile_threads, 1)
     all_pairs(PairTask task, int64_t left_tiles, int64_t right_tiles, float* out, int64_t stride) {
     const TileNumber tile = tile_number(blockIdx.x, left_tiles, right_tiles);
     Accumulators products;
-    tile_product(task.left.packed + tile.left * task.stages * panel_floats,
-                 task.right.packed + tile.right * task.stages * panel_floats, task.stages,
-                 reinterpret_cast<float*>(shared_memory()), products);
+    tile_product(task, tile, products);
     Line right[4][2];
 #pragma unroll
     for (int n = 0; n < 4; n++)
@@ -338,10 +315,15 @@ int64_t tiles_of(const PairTask& task) {
 }
 
 bool Candidates::collect(const PairTask& task, int64_t first, int64_t tiles) {
+    return collect([&](Candidate* list, unsigned* count, unsigned room) {
+        launch("candidate_pairs", candidate_pairs, tiles, tile_threads, tile_shared, task, first,
+               panels_of(task.left.count), panels_of(task.right.count), list, count, room);
+    });
+}
+
+bool Candidates::collect(const std::function<void(Candidate*, unsigned*, unsigned)>& start) {
     counter.fill_bytes(0);
-    launch("candidate_pairs", candidate_pairs, tiles, tile_threads, tile_shared, task, first,
-           panels_of(task.left.count), panels_of(task.right.count), found.get(), counter.get(),
-           static_cast<unsigned>(capacity()));
+    start(found.get(), counter.get(), static_cast<unsigned>(capacity()));
     counted = counter.read()[0];
     return counted <= capacity();
 }
@@ -349,9 +331,7 @@ bool Candidates::collect(const PairTask& task, int64_t first, int64_t tiles) {
 bool for_candidates(const Job& job, Candidates& candidates, const PairTask& task, int64_t finished,
                     const std::function<void()>& use) {
     const int64_t total = tiles_of(task);
-    const double operations = 2.0 * tile_rows * tile_rows * static_cast<double>(task.stages * tile_depth);
-    const int64_t most =
-        std::clamp<int64_t>(static_cast<int64_t>(launch_operations / operations), 1, 1 << 20);
+    const int64_t most = tiles_of_launch(task);
     int64_t tiles = most;
     for (int64_t first = 0; first < total;) {
         if (!job.go_on(finished + task.left.count * first / total))

@@ -70,6 +70,8 @@ class Candidates {
     // Lists the candidates among tiles [first, first + tiles) of the task. False where they are too many; the
     // smaller `best` of the task stand, so that the next try finds fewer.
     bool collect(const PairTask& task, int64_t first, int64_t tiles);
+    // The same of whatever start(list, counter, capacity) launches: a kernel that lists candidates.
+    bool collect(const std::function<void(Candidate*, unsigned*, unsigned)>& start);
 
   private:
     Buffer<Candidate> found;

@@ -1,14 +1,13 @@
 /** Which rows are the same, up to a rule: the step that makes endpoints into attractors, on any matrix. */
 import { numberIn, oneOf } from "../check.js";
 import { RULES } from "../dynamics/options.js";
-import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { type DeduplicateResult, native } from "../native.js";
 import { type DeviceOptions, deviceNumber } from "./device.js";
 import { callOf, checkFinite, runKernel } from "./kernel.js";
 
 export interface DeduplicateOptions extends DeviceOptions {
-  /** Default `greedy`, the paper's. `components` runs on the CPU only. */
+  /** Default `greedy`, the paper's. */
   readonly rule?: (typeof RULES)[number];
   /** −1 … 1. Cosine above which (strictly) rows are equal: greedy, components. Default 0.99. */
   readonly threshold?: number;
@@ -34,11 +33,7 @@ export async function deduplicate(
   const call = callOf(options, ["rule", "threshold", "distance", "device"]);
   checkFinite("dedup: the matrix", rows);
   if (rows.rows === 0) return { representatives: new Int32Array(0), labels: new Int32Array(0) };
-  const named = deviceNumber(options.device);
-  if (rule === "components" && named >= 0 && options.device !== "auto") {
-    throw new InputError(`device is "${options.device}", but the rule components runs on the CPU only`);
-  }
-  const device = rule === "components" ? -1 : named;
+  const device = deviceNumber(options.device);
   return runKernel("dedup", call, (report) =>
     native().deduplicate(
       rows.data,

@@ -73,7 +73,7 @@ describe("CUDA", { skip }, () => {
 
   it("dedup", async () => {
     const rows = clustered(20000, noise(300, 16, 5), 0.02, 6);
-    for (const rule of ["greedy", "euclidean"]) {
+    for (const rule of ["greedy", "components", "euclidean"]) {
       const { cpu, cuda } = await both((device) => deduplicate(rows, { rule, distance: 0.3, device }));
       assert.deepEqual(cuda.representatives, cpu.representatives);
       assert.deepEqual(cuda.labels, cpu.labels);

@@ -50,6 +50,7 @@ describe("device", () => {
       nearest("nearest", rows, rows, "cosine", { device: "cuda" }),
       knnScore(rows, rows, { neighbours: 1, device: "cuda:0" }),
       deduplicate(rows, { device: "cuda" }),
+      deduplicate(rows, { rule: "components", device: "cuda" }),
       matchingPursuit(rows, rows, { sparsities: [1], device: "cuda" }),
     ]) {
       await expect(call).rejects.toThrow(DeviceError);

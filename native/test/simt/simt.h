@@ -234,6 +234,10 @@ template <class Value> Value atomicMax(Value* at, std::type_identity_t<Value> va
 template <class Value> Value atomicOr(Value* at, std::type_identity_t<Value> value) {
     return simt::exchange(at, [&](Value v) { return static_cast<Value>(v | value); });
 }
+template <class Value>
+Value atomicCAS(Value* at, std::type_identity_t<Value> expected, std::type_identity_t<Value> value) {
+    return simt::exchange(at, [&](Value v) { return v == expected ? value : v; });
+}
 
 inline int __popc(unsigned v) {
     return __builtin_popcount(v);
