@@ -1,13 +1,13 @@
 // Rows as lanes: compiles a graph to a list of kernel calls over one arena.
 //
-// Three-dimensional values that a spatial operator touches are stored position by position with the channel
-// innermost ([H][W][C]), so that the reduction of a convolution runs over consecutive elements; everything
-// else is row-major. Operators that care ask for the order they want and a copy is made once where it
-// differs. All other movement (reshape, transpose, pad, resize, concat) is an index list made here.
+// Values lie in the orders of row_order.h. Operators that care ask for the order they want and a copy is made
+// once where it differs. All other movement (reshape, transpose, pad, resize, concat) is an index list.
 #include "lanes/kernels.h"
 #include "latdyn/error.h"
 #include "latdyn/plan.h"
+#include "lifetimes.h"
 #include "memory.h"
+#include "row_order.h"
 
 #include <algorithm>
 #include <array>
@@ -21,19 +21,10 @@ namespace latdyn {
 namespace {
 
 using namespace lanes;
-using Shape = std::vector<int64_t>;
-using Indices = std::vector<int32_t>;
 
-enum class Order { row_major, channels_last };
-
-// An activation's place: `elements` of `tile` floats, alive from the step that writes it to the last that
-// reads it.
-struct Buffer {
-    int64_t elements = 0;
-    int first = 1 << 30;
-    int last = -1;
-    int64_t offset = 0;
-};
+// An activation's place: `size` elements of `tile` floats, alive from the step that writes it to the last
+// that reads it.
+using Buffer = Life;
 
 // Where a step's buffers are, for one workspace.
 struct Arena {
@@ -90,10 +81,6 @@ class LanesPlan final : public Plan {
     int input = -1, output = -1;
 };
 
-int32_t narrow(int64_t v) {
-    return static_cast<int32_t>(v);
-}
-
 // Everything a gather needs besides activations; shared by the step that runs it.
 struct GatherTables {
     std::vector<float> weights, bias;
@@ -134,7 +121,7 @@ class Builder {
     Builder(const Graph& graph, Isa isa) : graph(graph), kernels(kernels_of(isa)), isa(isa) {}
 
     std::shared_ptr<Plan> build() {
-        choose_orders();
+        orders = choose_orders(graph, row_major_ops);
         plan->input = add_buffer(graph.values[graph.input].elements());
         buffer_of[{graph.input, Order::row_major}] = plan->input;
         for (const Node& node : graph.nodes) {
@@ -172,43 +159,15 @@ class Builder {
 
     // ---- orders ----
 
-    // Both orders are the same thing where there is one channel or one position.
-    bool order_matters(int value) const {
-        const Shape& s = shape(value);
-        return s.size() == 3 && s[0] > 1 && s[1] * s[2] > 1;
-    }
-
-    void choose_orders() {
-        orders.assign(graph.values.size(), Order::row_major);
-        const auto prefer = [&](int value) {
-            if (order_matters(value))
-                orders[value] = Order::channels_last;
-        };
-        for (const Node& node : graph.nodes) {
-            if (node.op == "conv" || node.op == "convTranspose")
-                prefer(node.output);
-            else if (!row_major_ops.count(node.op))
-                for (int in : node.inputs)
-                    if (orders[in] == Order::channels_last && shape(in).size() == shape(node.output).size())
-                        prefer(node.output);
-        }
-        orders[graph.input] = Order::row_major;
-    }
-
-    // Position of the element at row-major index e of a value stored in `order`.
-    int64_t place(const Shape& s, Order order, int64_t e) const {
-        if (order == Order::row_major || s.size() != 3)
-            return e;
-        const int64_t area = s[1] * s[2];
-        return (e % area) * s[0] + e / area;
-    }
+    bool order_matters(int value) const { return latdyn::order_matters(shape(value)); }
+    static int64_t place(const Shape& s, Order order, int64_t e) { return latdyn::place(s, order, e); }
     int64_t place(int value, int64_t e) const { return place(shape(value), orders[value], e); }
 
     // ---- buffers ----
 
     // Rounded up so that a tile of one row has whole registers too.
     int add_buffer(int64_t elements) {
-        plan->buffers.push_back({.elements = (elements + 15) / 16 * 16});
+        plan->buffers.push_back({.size = (elements + 15) / 16 * 16});
         return static_cast<int>(plan->buffers.size()) - 1;
     }
 
@@ -217,8 +176,7 @@ class Builder {
         for (int b : reads)
             if (b >= 0)
                 plan->buffers[b].last = std::max(plan->buffers[b].last, at);
-        plan->buffers[writes].first = std::min(plan->buffers[writes].first, at);
-        plan->buffers[writes].last = std::max(plan->buffers[writes].last, at);
+        plan->buffers[writes].touch(at);
         plan->steps.push_back(std::move(step));
     }
 
@@ -274,39 +232,13 @@ class Builder {
         }
     }
 
-    // First fit over lifetimes, largest buffers first.
     int64_t place_buffers() {
-        auto& buffers = plan->buffers;
         // The caller fills one and reads the other between runs.
         for (int b : {plan->input, plan->output}) {
-            buffers[b].first = -1;
-            buffers[b].last = 1 << 30;
+            plan->buffers[b].first = -1;
+            plan->buffers[b].last = 1 << 30;
         }
-        std::vector<int> by_size(buffers.size());
-        std::iota(by_size.begin(), by_size.end(), 0);
-        std::stable_sort(by_size.begin(), by_size.end(),
-                         [&](int a, int b) { return buffers[a].elements > buffers[b].elements; });
-        std::vector<int> placed;
-        int64_t total = 0;
-        for (int b : by_size) {
-            if (buffers[b].last < 0)
-                continue;
-            std::vector<std::array<int64_t, 2>> taken;
-            for (int other : placed)
-                if (buffers[other].first <= buffers[b].last && buffers[b].first <= buffers[other].last)
-                    taken.push_back({buffers[other].offset, buffers[other].offset + buffers[other].elements});
-            std::sort(taken.begin(), taken.end());
-            int64_t at = 0;
-            for (const auto& [begin, end] : taken)
-                if (begin - at >= buffers[b].elements)
-                    break;
-                else
-                    at = std::max(at, end);
-            buffers[b].offset = at;
-            total = std::max(total, at + buffers[b].elements);
-            placed.push_back(b);
-        }
-        return total;
+        return place_by_lifetime(plan->buffers);
     }
 
     void choose_tile() {
@@ -325,7 +257,7 @@ class Builder {
 
     void emit_copy(int from, int out, Indices index, Indices to, float value) {
         // Without a list all of it, the rounding included.
-        const int64_t n = index.empty() ? plan->buffers[out].elements : static_cast<int64_t>(index.size());
+        const int64_t n = index.empty() ? plan->buffers[out].size : static_cast<int64_t>(index.size());
         add_step({from}, out,
                  [=, index = std::move(index), to = std::move(to), k = kernels.copy](const Arena& a) {
                      k({a[from], a[out], index.empty() ? nullptr : index.data(),
@@ -506,29 +438,6 @@ class Builder {
                     [=](int64_t column, int64_t channel) { return (*w)[channel * in + column]; });
     }
 
-    // Row-major index into `from` of each element of `to`, as NumPy broadcasts.
-    static Indices broadcast_index(const Shape& from, const Shape& to) {
-        const int64_t n = std::accumulate(to.begin(), to.end(), int64_t{1}, std::multiplies<>());
-        Indices index(n);
-        std::vector<int64_t> stride(to.size(), 0);
-        int64_t step = 1;
-        for (size_t i = 0; i < from.size(); i++) {
-            const size_t axis = from.size() - 1 - i;
-            if (from[axis] != 1)
-                stride[to.size() - 1 - i] = step;
-            step *= from[axis];
-        }
-        for (int64_t e = 0; e < n; e++) {
-            int64_t rest = e, at = 0;
-            for (size_t axis = to.size(); axis-- > 0;) {
-                at += (rest % to[axis]) * stride[axis];
-                rest /= to[axis];
-            }
-            index[e] = narrow(at);
-        }
-        return index;
-    }
-
     void product(const Node& node) {
         const Shape as = shape(node.inputs[0]), bs = shape(node.inputs[1]), ys = shape(node.output);
         const int64_t m = ys[ys.size() - 2], n = ys.back(), inner = as.back();
@@ -608,20 +517,12 @@ class Builder {
         });
     }
 
-    // How many groups of consecutive row-major elements a normalisation has.
-    int64_t groups_of(const Node& node) const {
-        if (node.op == "groupNorm" || node.op == "groupNormGrad")
-            return node.integer("groups");
-        const Shape& s = shape(node.output);
-        return std::accumulate(s.begin(), s.end() - node.integer("dimensions"), int64_t{1},
-                               std::multiplies<>());
-    }
-
     // Row-major elements, group after group, each group in storage order so that memory is read forwards.
     Indices grouped_elements(const Node& node) const {
         Indices elements(graph.values[node.output].elements());
         std::iota(elements.begin(), elements.end(), 0);
-        const auto per_group = static_cast<ptrdiff_t>(elements.size()) / groups_of(node);
+        const auto per_group =
+            static_cast<ptrdiff_t>(elements.size()) / norm_groups(node, shape(node.output));
         for (auto group = elements.begin(); group != elements.end(); group += per_group)
             std::sort(group, group + per_group,
                       [&](int32_t i, int32_t j) { return place(node.output, i) < place(node.output, j); });
@@ -630,7 +531,7 @@ class Builder {
 
     void norm(const Node& node) {
         const int64_t n = graph.values[node.output].elements();
-        const int64_t groups = groups_of(node), per_group = n / groups;
+        const int64_t groups = norm_groups(node, shape(node.output)), per_group = n / groups;
         const auto &scale = graph.values[node.inputs[1]].constant,
                    &bias = graph.values[node.inputs[2]].constant;
         // A channel of a groupNorm is the elements that share its scale; a layerNorm has one for each of a
@@ -667,7 +568,7 @@ class Builder {
     }
 
     void norm_grad(const Node& node) {
-        const int64_t groups = groups_of(node);
+        const int64_t groups = norm_groups(node, shape(node.output));
         Indices members = grouped_elements(node);
         const int64_t per_group = static_cast<int64_t>(members.size()) / groups;
         for (int32_t& m : members)
@@ -928,56 +829,11 @@ class Builder {
 
     // pad, resizeNearest, transpose, gather: each output element comes from one input element or is a number.
     void movement(const Node& node) {
-        const Shape &xs = shape(node.inputs[0]), &ys = shape(node.output);
-        const size_t rank = ys.size();
-        std::vector<int64_t> x_stride(rank, 1);
-        for (size_t axis = rank - 1; axis-- > 0 && rank > 1;)
-            x_stride[axis] = x_stride[axis + 1] * xs[axis + 1];
-        // Along output axis d, index i → index along input axis `axis`, or −1 for the pad value.
-        struct Along {
-            size_t axis;
-            std::vector<int64_t> from;
-        };
-        std::vector<Along> along(rank);
-        for (size_t d = 0; d < rank; d++) {
-            along[d] = {d, std::vector<int64_t>(ys[d])};
-            auto& from = along[d].from;
-            std::iota(from.begin(), from.end(), 0);
-            if (node.op == "transpose")
-                along[d].axis = node.ints("permutation")[d];
-            if (node.op == "resizeNearest" && d > 0)
-                for (int64_t& i : from)
-                    i /= node.ints("scales")[d - 1];
-            if (node.op == "gather" && static_cast<int64_t>(d) == node.integer("axis"))
-                from = node.ints("indices");
-            if (node.op == "pad") {
-                const int64_t before = node.ints("before")[d], mode = node.integer("mode"), last = xs[d] - 1;
-                for (int64_t& i : from) {
-                    i -= before;
-                    if (i >= 0 && i <= last)
-                        continue;
-                    if (mode == 0)
-                        i = -1;
-                    else if (mode == 1)
-                        i = i < 0 ? -i : 2 * last - i;
-                    else
-                        i = i < 0 ? 0 : last;
-                }
-            }
-        }
-        const int64_t n = graph.values[node.output].elements();
-        Indices index(n);
-        for (int64_t e = 0; e < n; e++) {
-            int64_t rest = e, at = 0;
-            bool inside = true;
-            for (size_t d = rank; d-- > 0;) {
-                const int64_t i = along[d].from[rest % ys[d]];
-                rest /= ys[d];
-                inside = inside && i >= 0;
-                at += i * x_stride[along[d].axis];
-            }
-            index[place(node.output, e)] = inside ? narrow(place(node.inputs[0], at)) : -1;
-        }
+        const Indices sources = movement_index(node, shape(node.inputs[0]), shape(node.output));
+        Indices index(sources.size());
+        for (size_t e = 0; e < sources.size(); e++)
+            index[place(node.output, static_cast<int64_t>(e))] =
+                sources[e] < 0 ? -1 : narrow(place(node.inputs[0], sources[e]));
         const int from = stored(node.inputs[0]);
         const float value = node.op == "pad" ? static_cast<float>(node.number("value")) : 0.0f;
         emit_copy(from, result(node), std::move(index), {}, value);

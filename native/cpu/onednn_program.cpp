@@ -1,6 +1,7 @@
 #include "onednn_program.h"
 
 #include "latdyn/error.h"
+#include "lifetimes.h"
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl_debug.h>
@@ -48,34 +49,22 @@ namespace {
 
 constexpr size_t alignment = 64;
 
-// Greedy by size: each buffer goes to the lowest gap among those placed before it that live at the same time.
+// Places what is no constant; the size of the arena.
 size_t place(std::vector<Buffer>& buffers) {
-    std::vector<Buffer*> order;
+    std::vector<Life> lives;
+    std::vector<Buffer*> placed;
     for (Buffer& buffer : buffers)
-        if (!buffer.constant && buffer.first >= 0)
-            order.push_back(&buffer);
-    std::stable_sort(order.begin(), order.end(),
-                     [](const Buffer* a, const Buffer* b) { return a->bytes > b->bytes; });
-    std::vector<Buffer*> placed; // By offset.
-    size_t end = 0;
-    for (Buffer* buffer : order) {
-        const size_t size = (buffer->bytes + alignment - 1) / alignment * alignment;
-        size_t offset = 0;
-        for (const Buffer* other : placed) {
-            if (other->last < buffer->first || buffer->last < other->first)
-                continue;
-            if (offset + size <= other->offset)
-                break;
-            offset = std::max(offset, (other->offset + other->bytes + alignment - 1) / alignment * alignment);
+        if (!buffer.constant && buffer.first >= 0) {
+            lives.push_back(
+                {.size = static_cast<int64_t>((buffer.bytes + alignment - 1) / alignment * alignment),
+                 .first = buffer.first,
+                 .last = buffer.last});
+            placed.push_back(&buffer);
         }
-        buffer->offset = offset;
-        end = std::max(end, offset + size);
-        placed.insert(
-            std::upper_bound(placed.begin(), placed.end(), buffer,
-                             [](const Buffer* a, const Buffer* b) { return a->offset < b->offset; }),
-            buffer);
-    }
-    return end;
+    const int64_t size = place_by_lifetime(lives);
+    for (size_t i = 0; i < lives.size(); ++i)
+        placed[i]->offset = static_cast<size_t>(lives[i].offset);
+    return static_cast<size_t>(size);
 }
 
 // Memory and oneDNN's handles on it, of one thread.

@@ -5,99 +5,24 @@
 
 #include "activation_reference.h"
 #include "check.h"
+#include "graphs.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <random>
-#include <sstream>
 #include <thread>
 
 namespace {
 
 using namespace latdyn;
-using latdyn::test::apply;
-using Shape = std::vector<int64_t>;
-using Attributes = std::map<std::string, std::vector<double>>;
+using namespace latdyn::test;
 using Doubles = std::vector<double>;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// --- Graphs ---------------------------------------------------------------------------------------------
-
-std::mt19937 generator;
-
-int64_t pick(std::initializer_list<int64_t> options) {
-    return *(options.begin() + generator() % options.size());
-}
-int64_t between(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(generator() % (high - low + 1));
-}
-float normal() {
-    static std::normal_distribution<float> distribution;
-    return distribution(generator);
-}
-
-struct Builder {
-    Graph graph;
-
-    int value(const Shape& shape) {
-        Value v;
-        v.shape = shape;
-        graph.values.push_back(v);
-        return static_cast<int>(graph.values.size()) - 1;
-    }
-    int input(const Shape& shape) { return graph.input = value(shape); }
-    int constant(const Shape& shape, float scale = 1, float offset = 0) {
-        const int id = value(shape);
-        Value& v = graph.values[id];
-        v.is_constant = true;
-        v.constant.resize(v.elements());
-        for (float& x : v.constant)
-            x = normal() * scale + offset;
-        return id;
-    }
-    int node(const std::string& op, std::vector<int> inputs, const Shape& out, Attributes attributes = {},
-             Activation activation = {}, int residual = -1) {
-        Node n;
-        n.op = op;
-        n.name = op + std::to_string(graph.nodes.size());
-        n.inputs = std::move(inputs);
-        n.output = value(out);
-        n.attributes = std::move(attributes);
-        n.activation = activation;
-        n.residual = residual;
-        graph.nodes.push_back(n);
-        return graph.output = n.output;
-    }
-    const Shape& shape(int v) const { return graph.values[v].shape; }
-};
-
-std::vector<Activation> activations() {
-    return {{ActivationKind::relu, 0, 0},        {ActivationKind::leaky_relu, 0.1f, 0},
-            {ActivationKind::elu, 0.7f, 0},      {ActivationKind::selu, 1.6732632f, 1.0507010f},
-            {ActivationKind::sigmoid, 0, 0},     {ActivationKind::tanh, 0, 0},
-            {ActivationKind::softplus, 0, 0},    {ActivationKind::gelu, 0, 0},
-            {ActivationKind::gelu_tanh, 0, 0},   {ActivationKind::silu, 0, 0},
-            {ActivationKind::clip, -0.5f, 0.8f}, {ActivationKind::clip, 0.2f, 0.9f},
-            {ActivationKind::erf, 0, 0},         {ActivationKind::abs, 0, 0}};
-}
-Activation any_activation() {
-    const auto all = activations();
-    const size_t i = generator() % (all.size() + 2);
-    return i < all.size() ? all[i] : Activation{};
-}
-
 // --- The reference: definitions in double ---------------------------------------------------------------
-
-int64_t count(const Shape& shape) {
-    int64_t n = 1;
-    for (int64_t d : shape)
-        n *= d;
-    return n;
-}
 
 Shape index_of(int64_t flat, const Shape& shape) {
     Shape index(shape.size());
@@ -290,39 +215,10 @@ Doubles reference(const Graph& graph, const std::vector<float>& input) {
 
 // --- Checks ---------------------------------------------------------------------------------------------
 
-std::string describe(const Graph& graph) {
-    std::ostringstream text;
-    for (const Node& n : graph.nodes) {
-        text << n.op << '(';
-        for (int v : n.inputs) {
-            text << '[';
-            for (int64_t d : graph.values[v].shape)
-                text << d << ' ';
-            text << ']';
-        }
-        text << ')';
-        for (const auto& [key, list] : n.attributes) {
-            text << ' ' << key;
-            for (double v : list)
-                text << ' ' << v;
-        }
-        text << " activation " << static_cast<int>(n.activation.kind)
-             << (n.residual >= 0 ? " residual; " : "; ");
-    }
-    return text.str();
-}
-
 std::vector<float> run(const Plan& plan, Workspace& workspace, const std::vector<float>& input) {
     std::copy(input.begin(), input.end(), workspace.input);
     plan.run(workspace);
     return {workspace.output, workspace.output + plan.info.output_elements};
-}
-
-std::vector<float> random_input(const Graph& graph) {
-    std::vector<float> input(graph.values[graph.input].elements());
-    for (float& x : input)
-        x = normal();
-    return input;
 }
 
 // The plan against the reference, twice in one workspace that held another row in between.
@@ -353,21 +249,6 @@ void check(const char* what, const Graph& graph) {
     } catch (const Error& error) {
         CHECK(false, "%s: %s: %s", what, error.what(), describe(graph).c_str());
     }
-}
-
-int64_t channels() {
-    return pick({1, 3, 5, 16, 20, 64});
-}
-Shape image(int64_t c) {
-    return {c, between(1, 11), between(1, 11)};
-}
-
-// A node that leaves its value in whatever layout convolutions like, so that what follows sees it.
-int mix(Builder& b, int x, int64_t outputs, Activation f = {}) {
-    const Shape s = b.shape(x);
-    const int w = b.constant({outputs, s[0], 1, 1}, 1 / std::sqrt(static_cast<float>(s[0])));
-    return b.node("conv", {x, w, b.constant({outputs})}, {outputs, s[1], s[2]},
-                  {{"strides", {1, 1}}, {"pads", {0, 0, 0, 0}}, {"dilations", {1, 1}}, {"groups", {1}}}, f);
 }
 
 // Random input, through a convolution in half of the cases.
