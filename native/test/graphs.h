@@ -17,6 +17,13 @@ using Shape = std::vector<int64_t>;
 using Attributes = std::map<std::string, std::vector<double>>;
 
 inline std::mt19937 generator;
+inline std::normal_distribution<float> distribution;
+
+// The numbers from here on; `distribution` would keep every second one over a seed of the generator alone.
+inline void reseed(unsigned seed) {
+    generator.seed(seed);
+    distribution.reset();
+}
 
 inline int64_t pick(std::initializer_list<int64_t> options) {
     return *(options.begin() + generator() % options.size());
@@ -25,7 +32,6 @@ inline int64_t between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(generator() % (high - low + 1));
 }
 inline float normal() {
-    static std::normal_distribution<float> distribution;
     return distribution(generator);
 }
 

@@ -13,7 +13,7 @@ const tree = fileURLToPath(new URL("../../build/cmake/", import.meta.url));
 const built = existsSync(join(tree, "CMakeCache.txt"));
 const PROGRAMS = [
   "simt",
-  ...["noise", "product", "products", "nearest", "knn", "dedup", "trajectory", "omp"].map(
+  ...["noise", "product", "products", "graph", "nearest", "knn", "dedup", "trajectory", "omp"].map(
     (name) => `cuda_${name}`,
   ),
 ];
