@@ -154,12 +154,14 @@ inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uin
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), int64_t grid, unsigned threads, size_t shared,
             Arguments... arguments) {
-    try {
-        simt::run(name, static_cast<unsigned>(grid), threads, shared,
-                  [&] { kernel(static_cast<Parameters>(arguments)...); });
-    } catch (const simt::Fault& fault) {
-        throw DeviceError(Failure::device, fault.what());
-    }
+    simt::enqueue([=] {
+        try {
+            simt::run(name, static_cast<unsigned>(grid), threads, shared,
+                      [&] { kernel(static_cast<Parameters>(arguments)...); });
+        } catch (const simt::Fault& fault) {
+            throw DeviceError(Failure::device, fault.what());
+        }
+    });
 }
 
 #else

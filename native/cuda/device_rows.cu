@@ -78,6 +78,11 @@ int64_t blocks_for(int64_t rows) {
 
 } // namespace
 
+void square_rows(const float* rows, int64_t count, int64_t columns, double* squares) {
+    if (count > 0)
+        launch("row_squares", row_squares, blocks_for(count), threads, 0, rows, count, columns, squares);
+}
+
 DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {
     if (count > std::numeric_limits<int32_t>::max())
         throw Error(what + " has " + std::to_string(count) + " rows, expected at most 2147483647");
@@ -85,8 +90,7 @@ DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std
     if (count == 0)
         return rows;
     rows.data.set({data, static_cast<size_t>(count * columns)});
-    launch("row_squares", row_squares, blocks_for(count), threads, 0, rows.data.get(), count, columns,
-           rows.squares.get());
+    square_rows(rows.data.get(), count, columns, rows.squares.get());
     rows.host_squares = rows.squares.read();
     return rows;
 }

@@ -23,6 +23,9 @@ DeviceRows finite_rows(const float* data, int64_t count, int64_t columns, const 
 // The same without the check: a row that is not finite has a square that is not.
 DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what);
 
+// |x|² of `count` rows on the device, to `squares` there.
+void square_rows(const float* rows, int64_t count, int64_t columns, double* squares);
+
 // |x − centre|² of every row in double; `centre` is on the device.
 std::vector<double> centred_squares(const DeviceRows& rows, const float* centre);
 

@@ -10,19 +10,26 @@
 
 namespace latdyn::cuda {
 
+// Of a point in the first phase: its smallest squared step, and how many steps ago that was.
+struct Patience {
+    double smallest;
+    int32_t since;
+};
+
 // An iteration as it lies on the device, passed to kernels by value. Everything is indexed by row, but for
 // the slots, whose number is the batch: a slot holds a point from when it leaves the queue until it is done.
-// What the host looks at while the loop runs is `progress` and nothing else.
+// What a step does to it is in iteration_kernels.h. Before the first step every slot is filled or empty
+// (row −1), and `next` and `finished` say so.
 struct Residence {
     JudgeOptions options;
     int64_t rows, k;
-    // Of the first phase, in a fast precision: see `fast` below.
+    // Whether this is the first phase, in a fast precision: see iterate() below.
     bool fast;
 
-    // [rows, k]: where points start.
-    const float* initial;
-    // [rows, k] and [rows]: where they are when they are done; in a second phase, before it, where the first
-    // one left them and after how many steps.
+    // [rows]: |z0|².
+    const double* norms;
+    // [rows, k] and [rows]: where points start and after how many steps (in a second phase, where the first
+    // one left them); where they are when they are done.
     float* endpoints;
     int32_t* iterations;
     float* residual;
@@ -31,21 +38,23 @@ struct Residence {
 
     // [batch]
     Slot* slots;
+    Patience* patience;
     // [batch, k]: the points, f of them, and the anchors of the search for cycles.
     float* points;
     float* mapped;
     float* anchors;
     int64_t batch;
 
-    // Row that each traced one is, ascending; [traced, trace_room] residuals since the host last read them,
-    // and how many.
+    // Row that each traced one is, ascending; [trace_room, traced] residuals since the host last read them,
+    // and how many. A row makes at most trace_room steps until it does.
     const int32_t* trace_rows;
     int32_t traced;
     int32_t trace_room;
     float* traces;
     int32_t* trace_counts;
 
-    // On the device: the next row of the queue, rows done, evaluations of f for points that are not done.
+    // On the device: the next row of the queue (rows or more where it is empty), rows done, evaluations of f
+    // for points that were not done.
     unsigned long long* next;
     unsigned long long* finished;
     unsigned long long* evaluations;

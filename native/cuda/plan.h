@@ -53,9 +53,12 @@ class DevicePlan {
 
     // Whether iterate_resident() is there: the plan runs the whole iteration in one launch.
     virtual bool persistent() const { return false; }
+    // How many points iterate_resident() works on at the same time; points.batch is not larger.
+    virtual int64_t resident_points() const { return 0; }
     // Enqueues one launch in which every point that `points` still has in its queue is iterated to its end,
     // or until *points.stop is not 0, or for about `steps` steps of each block: what is then unfinished is
-    // kept, and the next call goes on with it. See iteration.h.
+    // kept, and the next call goes on with it. No row makes more than `steps` steps. See iteration.h, and
+    // iteration_kernels.h for what a step does to a point; what the launch counts goes to points.evaluations.
     virtual void iterate_resident(const Residence&, int64_t) const {
         throw Error("this plan is run step by step");
     }

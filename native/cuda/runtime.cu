@@ -3,7 +3,10 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <thread>
 
 namespace latdyn::cuda {
 
@@ -116,6 +119,51 @@ void fill(void* to, int byte, size_t bytes) {
 
 void synchronize() {
     check(cudaStreamSynchronize(cudaStreamPerThread), "waiting for the device");
+}
+
+void wait(const std::function<void()>& meanwhile) {
+    using namespace std::chrono_literals;
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point called = Clock::now();
+    for (;;) {
+        const cudaError_t status = cudaStreamQuery(cudaStreamPerThread);
+        if (status != cudaErrorNotReady)
+            return check(status, "waiting for the device");
+        if (Clock::now() - called > 5ms) {
+            meanwhile();
+            called = Clock::now();
+        }
+        std::this_thread::sleep_for(20us);
+    }
+}
+
+int32_t multiprocessors() {
+    int device = 0, count = 0;
+    check(cudaGetDevice(&device), "asking for the device");
+    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
+          "asking for a device's properties");
+    return count;
+}
+
+int64_t shared_memory_limit() {
+    int device = 0, bytes = 0;
+    check(cudaGetDevice(&device), "asking for the device");
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "asking for a device's properties");
+    return bytes;
+}
+
+void* allocate_mapped(size_t bytes) {
+    void* memory = nullptr;
+    check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable),
+          ("allocating " + std::to_string(bytes) + " bytes of the host").c_str());
+    std::memset(memory, 0, bytes);
+    return memory;
+}
+
+void release_mapped(void* memory) noexcept {
+    if (memory != nullptr && cudaFreeHost(memory) != cudaSuccess)
+        (void)cudaGetLastError();
 }
 
 void mark(int which) {

@@ -61,6 +61,14 @@ void download(void* to, const void* from, size_t bytes);
 void copy(void* to, const void* from, size_t bytes);
 void fill(void* to, int byte, size_t bytes);
 void synchronize();
+// The same, and calls `meanwhile` every few milliseconds of it.
+void wait(const std::function<void()>& meanwhile);
+int32_t multiprocessors();
+// Bytes of shared memory that a block may take.
+int64_t shared_memory_limit();
+// Memory of the host that the device reads and writes where it lies, with the same address. Zeros.
+void* allocate_mapped(size_t bytes);
+void release_mapped(void* memory) noexcept;
 // Seconds of the device between two calls of mark(): events, for the benches.
 void mark(int which);
 double seconds_between_marks();
@@ -98,6 +106,24 @@ template <class Element> class Buffer {
   private:
     Element* memory = nullptr;
     int64_t size_ = 0;
+};
+
+// One `Value` in memory of the host that the device reads and writes while both run.
+template <class Value> class Mapped {
+  public:
+    Mapped() : memory(static_cast<Value*>(allocate_mapped(sizeof(Value)))) {}
+    ~Mapped() { release_mapped(memory); }
+    Mapped(Mapped&& other) noexcept : memory(std::exchange(other.memory, nullptr)) {}
+    Mapped& operator=(Mapped&& other) noexcept {
+        std::swap(memory, other.memory);
+        return *this;
+    }
+
+    volatile Value* get() const { return memory; }
+    volatile Value* operator->() const { return memory; }
+
+  private:
+    Value* memory;
 };
 
 // Where a job has come to: its inputs are on the device; nothing but the way back of its results is left.

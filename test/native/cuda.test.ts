@@ -13,9 +13,19 @@ const tree = fileURLToPath(new URL("../../build/cmake/", import.meta.url));
 const built = existsSync(join(tree, "CMakeCache.txt"));
 const PROGRAMS = [
   "simt",
-  ...["noise", "product", "products", "graph", "nearest", "knn", "dedup", "trajectory", "omp"].map(
-    (name) => `cuda_${name}`,
-  ),
+  ...[
+    "noise",
+    "product",
+    "products",
+    "graph",
+    "nearest",
+    "knn",
+    "dedup",
+    "fused",
+    "trajectory",
+    "omp",
+    "iteration",
+  ].map((name) => `cuda_${name}`),
 ];
 
 describe.skipIf(!built)("kernels for CUDA on the host", () => {

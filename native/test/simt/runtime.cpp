@@ -1,6 +1,7 @@
 // runtime.h over the host's memory.
 #include "runtime.h"
 
+#include "recording.h"
 #include "simt.h"
 
 #include <sys/mman.h>
@@ -27,6 +28,10 @@ void limit_memory(int64_t bytes) {
     limit = bytes;
 }
 
+int64_t memory_in_use() {
+    return used;
+}
+
 } // namespace simt
 
 namespace latdyn::cuda {
@@ -48,6 +53,7 @@ int64_t free_memory() {
 }
 
 void* allocate(size_t bytes) {
+    refuse_while_recording("allocating memory");
     const int64_t size = static_cast<int64_t>(bytes);
     if (size > limit - used)
         throw DeviceError(Failure::out_of_memory,
@@ -78,22 +84,45 @@ void release(void* memory) noexcept {
 }
 
 void upload(void* to, const void* from, size_t bytes) {
+    refuse_while_recording("copying to the device");
     if (bytes > 0)
         std::memcpy(to, from, bytes);
 }
 void download(void* to, const void* from, size_t bytes) {
+    refuse_while_recording("copying from the device");
     if (bytes > 0)
         std::memcpy(to, from, bytes);
 }
 void copy(void* to, const void* from, size_t bytes) {
     if (bytes > 0)
-        std::memmove(to, from, bytes);
+        enqueue([=] { std::memmove(to, from, bytes); });
 }
 void fill(void* to, int byte, size_t bytes) {
     if (bytes > 0)
-        std::memset(to, byte, bytes);
+        enqueue([=] { std::memset(to, byte, bytes); });
 }
-void synchronize() {}
+void synchronize() {
+    refuse_while_recording("waiting for the device");
+}
+void wait(const std::function<void()>& meanwhile) {
+    refuse_while_recording("waiting for the device");
+    meanwhile();
+}
+int32_t multiprocessors() {
+    return devices()[0].multiprocessors;
+}
+int64_t shared_memory_limit() {
+    return 227 << 10;
+}
+
+void* allocate_mapped(size_t bytes) {
+    void* memory = allocate(bytes);
+    std::memset(memory, 0, bytes);
+    return memory;
+}
+void release_mapped(void* memory) noexcept {
+    release(memory);
+}
 
 void mark(int which) {
     marks[which] = std::chrono::steady_clock::now();

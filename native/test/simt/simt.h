@@ -13,6 +13,9 @@
 // stands there). Shared memory and Buffers start as bytes of 0xff, which is NaN in float and double: what
 // nothing has written shows. An asynchronous copy arrives when it is waited for and not before.
 //
+// Between record() of capture.cpp and its end nothing runs and nothing else than what may be recorded is
+// allowed.
+//
 // What is not modelled: blocks at the same time, several streams, memory order weaker than the order of
 // execution, speed.
 #pragma once
@@ -45,6 +48,16 @@ void use_schedule(Schedule schedule, uint64_t seed = 0);
 void limit_memory(int64_t bytes);
 // The launch that comes after `launches` further ones fails as on a broken device; negative: none.
 void fail_launch_after(int64_t launches);
+
+// Whether recorded work may go on by itself (capture.h), as drivers since CUDA 12.4 have it.
+void offer_conditional_nodes(bool offered);
+// Bytes that Buffers and mapped memory hold together.
+int64_t memory_in_use();
+
+// ---- what enqueues ----
+
+// Does `work`, or, while it is recorded, keeps it.
+void enqueue(std::function<void()> work);
 
 // Runs `body` for every thread of the grid.
 void run(const char* name, unsigned grid, unsigned threads, size_t shared, const std::function<void()>& body);
@@ -84,6 +97,15 @@ extern simt::Index threadIdx, blockIdx, blockDim, gridDim;
 
 struct alignas(16) float4 {
     float x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(8) int2 {
+    int x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) {
     return {x, y, z, w};
@@ -244,6 +266,9 @@ inline int __popc(unsigned v) {
 }
 inline int __ffs(unsigned v) {
     return __builtin_ffs(static_cast<int>(v));
+}
+inline unsigned __umulhi(unsigned a, unsigned b) {
+    return static_cast<unsigned>(static_cast<unsigned long long>(a) * b >> 32);
 }
 template <class To, class From> To simt_bits(From from) {
     static_assert(sizeof(To) == sizeof(From));

@@ -1,0 +1,59 @@
+// The kernel of a whole iteration: a block holds as many slots as it takes rows, and goes on until they and the
+// queue are empty.
+//
+// Launch: as fused_run, a block for the slots of each. A step is a run (run.h) without its input and output in
+// memory: what it adds is 28·k bytes a point from L2 (there and back, and the point, f of it and the anchor
+// for the rules) and a warp a slot for iteration_kernels.h, some thousand cycles beside the run's ten
+// thousands. Weights that are resident are read once a launch.
+#pragma once
+
+#include "iteration_kernels.h"
+#include "kernels.h"
+#include "walk.h"
+
+namespace latdyn::cuda::fused {
+
+template <Precision precision>
+__global__ void __launch_bounds__(threads, 1)
+    fused_iterate(const Program program, const Residence points, const int64_t steps) {
+    float* shared = reinterpret_cast<float*>(shared_memory());
+    const Team<32> team;
+    const int rows = 1 << program.rows_log, warp = static_cast<int>(threadIdx.x) / 32;
+    const int64_t first = int64_t{blockIdx.x} * rows;
+    const auto holds_point = [&](int row) {
+        return first + row < points.batch && points.slots[first + row].row >= 0;
+    };
+    bool live = false;
+    for (int row = warp; row < rows; row += warps)
+        live = live || holds_point(row);
+    if (!__syncthreads_or(live))
+        return;
+    load_weights(program, shared);
+    unsigned long long applied = 0;
+    for (int64_t step = 0; step < steps; step++) {
+        if (__syncthreads_or(threadIdx.x == 0 && *points.stop != 0) || !__syncthreads_or(live))
+            break;
+        load_rows(program, shared, points.points, first, points.batch);
+        __syncthreads();
+        walk<precision>(program, shared);
+        store_rows(program, shared, points.mapped, first, points.batch);
+        __syncthreads();
+        live = false;
+        for (int row = warp; row < rows; row += warps)
+            if (holds_point(row)) {
+                applied++;
+                const int64_t place = first + row;
+                live = advance(team, points, place, points.mapped + place * points.k) || live;
+            }
+    }
+    if (team.lane() == 0)
+        atomicAdd(points.evaluations, applied);
+}
+
+template <Precision precision>
+void iterate(const Program& program, const Residence& points, int64_t steps, const Launch& to) {
+    launch("fused_iterate", fused_iterate<precision>, to.blocks, static_cast<unsigned>(threads), to.shared,
+           program, points, steps);
+}
+
+} // namespace latdyn::cuda::fused
