@@ -70,7 +70,7 @@ Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, const
     Buffer<float> centre;
     std::vector<double> squares[2], scales[2];
     if (!normalise)
-        centre = centre_of(a, left.count, b, right.count, columns);
+        centre = centre_of(a, a ? left.count : 0, b, b ? right.count : 0, columns);
     double longest = 0;
     for (int i = 0; i < 2; i++) {
         if (normalise) {

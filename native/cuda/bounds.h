@@ -27,7 +27,8 @@ struct Bounded {
 
 // Of unit vectors. Rows of zeros keep no candidates.
 Bounded bounded_cosines(const DeviceRows& left, const DeviceRows& right);
-// Of rows less a common centre, under one power of two. `a` and `b` are the rows on the host. Rows that are
+// Of rows less a common centre, under one power of two. `a` and `b` are the rows on the host; one of them may
+// be null, and the centre is then that of the other. Rows that are
 // not finite keep no candidates. Where `normalise`, of rows divided by their length, and no centre.
 Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, const float* a, const float* b,
                           bool normalise = false);

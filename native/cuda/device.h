@@ -250,6 +250,19 @@ __device__ inline double from_ordered(Key key) {
     return __longlong_as_double(static_cast<long long>(key >> 63 ? key & ~(Key{1} << 63) : ~key));
 }
 
+// Index of `value` in an ascending list, or −1.
+__device__ inline int32_t place_of(const int32_t* list, int32_t count, int64_t value) {
+    int32_t first = 0, end = count;
+    while (first < end) {
+        const int32_t middle = (first + end) / 2;
+        if (list[middle] < value)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < count && list[first] == value ? first : -1;
+}
+
 // ---- sums in double, with the bits that rows.h gives ----
 
 // Lanes of a warp that share a row; their mask.

@@ -83,16 +83,18 @@ void square_rows(const float* rows, int64_t count, int64_t columns, double* squa
         launch("row_squares", row_squares, blocks_for(count), threads, 0, rows, count, columns, squares);
 }
 
-DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {
-    if (count > std::numeric_limits<int32_t>::max())
-        throw Error(what + " has " + std::to_string(count) + " rows, expected at most 2147483647");
-    DeviceRows rows{count, columns, Buffer<float>(count * columns), Buffer<double>(count), {}};
-    if (count == 0)
-        return rows;
-    rows.data.set({data, static_cast<size_t>(count * columns)});
+DeviceRows resident_rows(Buffer<float> data, int64_t count, int64_t columns) {
+    DeviceRows rows{count, columns, std::move(data), Buffer<double>(count), {}};
     square_rows(rows.data.get(), count, columns, rows.squares.get());
     rows.host_squares = rows.squares.read();
     return rows;
+}
+
+DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {
+    if (count > std::numeric_limits<int32_t>::max())
+        throw Error(what + " has " + std::to_string(count) + " rows, expected at most 2147483647");
+    return resident_rows(Buffer<float>(std::span(data, static_cast<size_t>(count * columns))), count,
+                         columns);
 }
 
 DeviceRows finite_rows(const float* data, int64_t count, int64_t columns, const std::string& what) {

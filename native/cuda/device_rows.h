@@ -23,6 +23,9 @@ DeviceRows finite_rows(const float* data, int64_t count, int64_t columns, const 
 // The same without the check: a row that is not finite has a square that is not.
 DeviceRows any_rows(const float* data, int64_t count, int64_t columns, const std::string& what);
 
+// The same of the first `count` rows of what is on the device.
+DeviceRows resident_rows(Buffer<float> data, int64_t count, int64_t columns);
+
 // |x|² of `count` rows on the device, to `squares` there.
 void square_rows(const float* rows, int64_t count, int64_t columns, double* squares);
 

@@ -122,19 +122,6 @@ __device__ inline Leave leave_fast(const JudgeOptions& options, Slot& slot, Pati
                : Leave::stays;
 }
 
-// Index of `row` among those that are traced, or −1.
-__device__ inline int32_t trace_of(const Residence& points, int64_t row) {
-    int32_t first = 0, end = points.traced;
-    while (first < end) {
-        const int32_t middle = (first + end) / 2;
-        if (points.trace_rows[middle] < row)
-            first = middle + 1;
-        else
-            end = middle;
-    }
-    return first < points.traced && points.trace_rows[first] == row ? first : -1;
-}
-
 __device__ inline void keep_residual(const Residence& points, const Slot& slot, double step) {
     const int32_t place = points.trace_counts[slot.trace]++;
     if (place < points.trace_room)
@@ -150,7 +137,7 @@ __device__ inline bool fill_slot(const AnyTeam& team, const Residence& points, i
         if (there) {
             slot = start_slot(points.options, row, points.norms[row]);
             slot.iterations = points.iterations[row];
-            slot.trace = trace_of(points, row);
+            slot.trace = place_of(points.trace_rows, points.traced, row);
         }
         points.slots[place] = slot;
         points.patience[place] = {HUGE_VAL, 0};

@@ -82,6 +82,7 @@ void limits() {
     const Matrix paths = settling(40, 30, attractors, 4);
     std::string note;
     job.note = [&](const std::string& sentence) { note = sentence; };
+    job.memory = 420 << 10;
     simt::limit_memory(560 << 10);
     compare("little memory", paths, 30, attractors);
     CHECK(note.find("out of device memory: blocks of ") == 0, "%s", note.c_str());

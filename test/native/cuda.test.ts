@@ -25,6 +25,7 @@ const PROGRAMS = [
     "trajectory",
     "omp",
     "iteration",
+    "walk",
   ].map((name) => `cuda_${name}`),
 ];
 
