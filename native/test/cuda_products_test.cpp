@@ -277,6 +277,49 @@ void chosen_windows() {
     }
 }
 
+// Where channels are whole stages, windows of several taps go by patches.
+void patches() {
+    compare_window("patches", window_case(square(16, 16, 24, 3, 1, 1), 30, {}, true, true), 2, 100);
+    compare_window("patches", window_case(square(20, 16, 8, 3, 1, 1), 31), 1, 101);
+    compare_window("patches", window_case(square(8, 48, 16, 3, 1, 1), 32), 3, 102);
+    compare_window("patches", window_case(square(4, 64, 128, 3, 1, 1), 33), 11, 103);
+    compare_window("patches", window_case(square(17, 32, 64, 3, 2, 1), 34), 3, 104);
+    compare_window("patches", window_case(square(12, 64, 40, 2, 1, 0, false, 2), 35), 2, 105);
+    compare_window("patches", window_case(square(13, 16, 5, 5, 3, 2), 36), 3, 106);
+    WindowShape shape = square(11, 32, 12, 3, 1, 1);
+    shape.height = 7;
+    shape.kernel_h = 5;
+    shape.dilation_w = 2;
+    shape.stride_h = 2;
+    shape.top = 3;
+    shape.left = -1;
+    shape.out_height = 5;
+    shape.out_width = 13;
+    compare_window("patches", window_case(shape, 37), 4, 107);
+    for (uint64_t seed = 400; seed < (on_host ? 416 : 500); seed++) {
+        const auto some = [&](uint64_t at, int32_t least, int32_t most) {
+            return least + static_cast<int32_t>(pick(seed, at, static_cast<uint64_t>(most - least + 1)));
+        };
+        WindowShape s;
+        s.groups = some(0, 1, 2);
+        s.channels = 16 * s.groups * some(1, 1, 3);
+        s.out_channels = s.groups * some(2, 1, 40);
+        s.height = some(3, 1, 12);
+        s.width = some(4, 1, 12);
+        s.kernel_h = some(5, 1, 4);
+        s.kernel_w = some(6, 2, 4);
+        s.stride_h = some(7, 1, 2);
+        s.stride_w = some(8, 1, 2);
+        s.dilation_h = some(9, 1, 2);
+        s.dilation_w = some(10, 1, 2);
+        s.top = some(11, -1, 3);
+        s.left = some(12, -1, 3);
+        s.out_height = some(13, 1, 12);
+        s.out_width = some(14, 1, 12);
+        compare_window("random patches", window_case(s, seed), some(15, 1, 6), 2 * seed);
+    }
+}
+
 void random_windows() {
     const int rounds = on_host ? 40 : 200;
     const auto all = [] {
@@ -454,6 +497,8 @@ void bits() {
     alone(window_case(square(5, 6, 6, 3, 1, 1, false, 2), 72), 5, {1, 4});
     // Enough rows for the large tiles, and a row for which there are smaller ones.
     alone(window_case(linear(1, 36, 512), 73, {ActivationKind::relu}), 8448, {0, 255, 5000, 8447});
+    // The same of patches, of several images.
+    alone(window_case(square(9, 16, 192, 2), 74, {ActivationKind::relu}, true, true), 360, {0, 3, 200, 359});
     const MatmulShape shape = heads(20, 33, 24, 2);
     const std::vector<float> a = gaussian(4, shape.a_row, 302).data, b = gaussian(4, shape.b_row, 303).data;
     for (Precision precision : precisions) {
@@ -552,6 +597,7 @@ int main() {
         return skipped;
     known_windows();
     chosen_windows();
+    patches();
     random_windows();
     matmuls();
     bits();

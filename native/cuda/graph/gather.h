@@ -22,9 +22,14 @@ constexpr int32_t outside = -(1 << 29);
 
 // Of a tile's row: where its window begins, in floats, and at which line and column of the image.
 struct alignas(16) Place {
-    int64_t base;
-    int32_t h, w;
+    uint32_t base_low;
+    int32_t base_high, h, w;
+
+    __device__ int64_t base() const { return int64_t{base_high} << 32 | base_low; }
 };
+__device__ inline Place place_at(int64_t base, int32_t h, int32_t w) {
+    return {static_cast<uint32_t>(base), static_cast<int32_t>(base >> 32), h, w};
+}
 
 // What a column of the left matrix is, or four of them side by side: how far from where a window begins.
 struct alignas(16) Tap {
@@ -59,7 +64,7 @@ __device__ inline void copy_left(const float* x, const Place* places, const Tap&
         const bool there = static_cast<uint32_t>(place.h + tap.h) < static_cast<uint32_t>(height) &&
                            static_cast<uint32_t>(place.w + tap.w) < static_cast<uint32_t>(width);
         copy_async_or_zero<Vector * 4>(to + i * rows * Tile::left_stride,
-                                       there ? x + place.base + tap.offset : x, there);
+                                       there ? x + place.base() + tap.offset : x, there);
     }
 }
 
@@ -110,6 +115,22 @@ __device__ inline void write_outputs(const Task& task, const Part& part, float4 
         to[3] = sum.w;
 }
 
+// Turns a tile's sums into outputs, by way of shared memory that nothing else is in by now. outputs: where
+// each of its rows goes; −1: nowhere.
+template <class Tile, class Task, class Part>
+__device__ inline void write_tile(const Task& task, const Part& part, const typename Tile::Sums& sums,
+                                  float* tile, const int64_t* outputs) {
+    Tile::store(sums, tile);
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < Tile::rows * Tile::columns / 4; i += Tile::threads) {
+        const int row = i / (Tile::columns / 4), at = i % (Tile::columns / 4) * 4;
+        const int64_t output = outputs[row];
+        if (output >= 0 && part.first_column + at < task.outputs(part))
+            write_outputs(task, part, *reinterpret_cast<const float4*>(tile + row * sums_stride<Tile> + at),
+                          output + part.first_column + at, part.first_column + at);
+    }
+}
+
 template <class Tile, class Task> __device__ inline void compute_tile(const Task& task) {
     const typename Task::Part part = task.template part<Tile>(blockIdx.x);
     if (part.first >= part.rows)
@@ -120,7 +141,7 @@ template <class Tile, class Task> __device__ inline void compute_tile(const Task
     for (int i = static_cast<int>(threadIdx.x); i < Tile::rows; i += Tile::threads) {
         const int64_t row = part.first + i;
         // A row beyond the last one is outside of its image, and is not written.
-        places[i] = {0, outside, outside};
+        places[i] = place_at(0, outside, outside);
         outputs[i] = -1;
         if (row < part.rows)
             task.place(part, row, places[i], outputs[i]);
@@ -161,15 +182,7 @@ template <class Tile, class Task> __device__ inline void compute_tile(const Task
     }
     wait_copies<0>();
     __syncthreads();
-    Tile::store(sums, stages);
-    __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < Tile::rows * Tile::columns / 4; i += Tile::threads) {
-        const int row = i / (Tile::columns / 4), at = i % (Tile::columns / 4) * 4;
-        const int64_t output = outputs[row];
-        if (output >= 0 && part.first_column + at < task.outputs(part))
-            write_outputs(task, part, *reinterpret_cast<const float4*>(stages + row * sums_stride<Tile> + at),
-                          output + part.first_column + at, part.first_column + at);
-    }
+    write_tile<Tile>(task, part, sums, stages, outputs);
 }
 
 } // namespace latdyn::cuda

@@ -59,9 +59,8 @@ struct WindowTask {
         const int64_t image = row / positions;
         const int32_t position = static_cast<int32_t>(row - image * positions);
         const int32_t h = position / part.of.count_w, w = position - h * part.of.count_w;
-        place.h = h * step_h;
-        place.w = w * step_w;
-        place.base = ((image * height + place.h) * width + place.w) * channels;
+        place =
+            place_at(((image * height + h * step_h) * width + w * step_w) * channels, h * step_h, w * step_w);
         const int64_t line = image * out_height + part.of.first_h + h * out_step_h;
         output =
             (line * out_width + part.of.first_w + w * out_step_w) * out_channels + part.group * group_outputs;
@@ -128,7 +127,7 @@ struct MatmulTask {
         return part;
     }
     __device__ void place(const Part& part, int64_t row, Place& place, int64_t& output) const {
-        place = {row * inner, 0, 0};
+        place = place_at(row * inner, 0, 0);
         output = part.output + row * n;
     }
     __device__ const float* left(const Part& part) const { return part.left; }
@@ -166,14 +165,23 @@ struct MatmulTask {
 };
 
 // Width of the tiles for so many outputs; of the shape alone, since weights are packed for it.
-inline int tile_columns_for(int outputs) {
+inline int tile_columns_for(int outputs, Precision precision) {
+    const auto filled = [&](int width) { return (outputs + width - 1) / width * width; };
+    if (precision != Precision::float32 && outputs > 64 && filled(128) <= filled(64))
+        return 128;
     return outputs > 32 ? 64 : outputs > 16 ? 32 : outputs > 8 ? 16 : 8;
 }
+
+// Warps from which on a device is busy with those that have 64 rows: two of its blocks of four on each of 132
+// multiprocessors. Sums are the same with 64 rows and with 32.
+constexpr int64_t many_warps = 1056;
 
 // products_float32.cu, products_tensor.cu: one launch each. `columns` is what tile_columns_for gave;
 // most_rows: of the left matrix of a window's largest class.
 void launch_float32(const WindowTask& task, int columns, int64_t most_rows);
 void launch_tensor(const WindowTask& task, int columns, int64_t most_rows, Precision precision);
+// products_patch.cu: false, and nothing is launched, where patches are not for this window.
+bool launch_patches(const WindowTask& task, const WindowShape& shape, int columns, Precision precision);
 void launch_float32(MatmulTask task, int columns, int64_t rows);
 void launch_tensor(MatmulTask task, int columns, int64_t rows, Precision precision);
 

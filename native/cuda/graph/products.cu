@@ -101,7 +101,7 @@ void Window::run(const float* x, const float* residual, float* y, int64_t rows) 
     task.whole_outputs = task.group_outputs % 4 == 0;
     if (precision == Precision::float32)
         launch_float32(task, columns, rows * most_positions);
-    else
+    else if (!launch_patches(task, shape_, columns, precision))
         launch_tensor(task, columns, rows * most_positions, precision);
 }
 
@@ -146,7 +146,7 @@ void Matmul::run(const float* a, const float* b, float* y, int64_t rows) const {
     task.vector = vector;
     task.right_vector = right_vector;
     task.whole_outputs = task.n % 4 == 0;
-    const int columns = tile_columns_for(task.n);
+    const int columns = tile_columns_for(task.n, Precision::float32);
     if (precision == Precision::float32)
         launch_float32(task, columns, rows);
     else

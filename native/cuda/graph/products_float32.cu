@@ -26,6 +26,10 @@ template <int RowSums, int ColumnSums, int Down, int Across> struct Float32Tile 
     struct Sums {
         float of[RowSums][ColumnSums];
     };
+    // What a thread loads at once.
+    struct alignas(ColumnSums * sizeof(float)) Line {
+        float of[ColumnSums];
+    };
     static __device__ int first_row() {
         const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
         return warp / (Across / lanes_across) * (lanes_down * RowSums) + lane / lanes_across;
@@ -54,15 +58,12 @@ template <int RowSums, int ColumnSums, int Down, int Across> struct Float32Tile 
             }
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                float b[ColumnSums];
-#pragma unroll
-                for (int n = 0; n < ColumnSums; n++)
-                    b[n] = right[(k + j) * right_stride + n];
+                const Line b = *reinterpret_cast<const Line*>(right + (k + j) * right_stride);
 #pragma unroll
                 for (int m = 0; m < RowSums; m++)
 #pragma unroll
                     for (int n = 0; n < ColumnSums; n++)
-                        sums.of[m][n] = fmaf(a[m][j], b[n], sums.of[m][n]);
+                        sums.of[m][n] = fmaf(a[m][j], b.of[n], sums.of[m][n]);
             }
         }
     }

@@ -120,7 +120,7 @@ inline WindowTables window_tables(const WindowShape& shape, std::span<const floa
     const int32_t channels = shape.channels / shape.groups, outputs = shape.out_channels / shape.groups;
     const int64_t kernel = int64_t{shape.kernel_h} * shape.kernel_w;
     tables.vector = channels % 4 == 0;
-    tables.columns = tile_columns_for(outputs);
+    tables.columns = tile_columns_for(outputs, precision);
     tables.column_tiles = (outputs + tables.columns - 1) / tables.columns;
     (shape.transposed ? tables.out_step_h : tables.step_h) = shape.stride_h;
     (shape.transposed ? tables.out_step_w : tables.step_w) = shape.stride_w;
