@@ -24,28 +24,39 @@ constexpr int operand_floats = depth_tile * score_step;
 // q and k of a stretch of the depth, or v of half a tile of sources, which lie there at other times.
 constexpr int stage_floats =
     2 * operand_floats > values_tile* width_tile ? 2 * operand_floats : values_tile* width_tile;
-constexpr size_t shared_bytes = (stage_floats + sources_tile * score_step) * sizeof(float);
+constexpr size_t shared_bytes = (stage_floats + sources_tile * score_step + 2 * targets_tile) * sizeof(float);
 
-// [tile rows, depth_tile] of x → [depth_tile][score_step], 0 where there is nothing.
+// [tile rows, depth_tile] of x → [depth_tile][score_step], 0 where there is nothing: a lane reads a column of
+// four rows and writes those side by side, in other banks than its neighbours.
 __device__ inline void load_turned(const float* x, int32_t rows, int32_t depth, int32_t first, float* to) {
     const int column = threadIdx.x % depth_tile;
 #pragma unroll
-    for (int row = threadIdx.x / depth_tile; row < targets_tile; row += threads / depth_tile)
-        to[column * score_step + row] =
-            row < rows && first + column < depth ? x[int64_t{row} * depth + first + column] : 0.0f;
+    for (int row = threadIdx.x / depth_tile * 4; row < targets_tile; row += threads / depth_tile * 4) {
+        float part[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            part[i] = row + i < rows && first + column < depth ? x[int64_t{row + i} * depth + first + column]
+                                                               : 0.0f;
+        *reinterpret_cast<float4*>(to + column * score_step + row) =
+            make_float4(part[0], part[1], part[2], part[3]);
+    }
 }
 
 __device__ inline float of(const float4& v, int i) {
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-__global__ void __launch_bounds__(threads) attend(Attention p) {
+__global__ void __launch_bounds__(threads, 2) attend(Attention p) {
     static_assert(targets_tile == sources_tile && threads == targets_tile * sources_tile / 16);
     float* stage = reinterpret_cast<float*>(shared_memory());
     float* turned_q = stage;
     float* turned_k = stage + operand_floats;
     // Exponentials, [sources][targets].
     float* weights = stage + stage_floats;
+    // Of each target so far. The sixteen threads that share a target are lanes of one warp; the first one
+    // writes.
+    float* largest = weights + sources_tile * score_step;
+    float* sum = largest + targets_tile;
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     const int32_t blocks = (p.targets + targets_tile - 1) / targets_tile;
     const int32_t slices = (p.width + width_tile - 1) / width_tile;
@@ -62,13 +73,18 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
         const float* q = p.q.data + row * p.q.row + (int64_t{matrix} * p.targets + first_target) * p.depth;
         const float* k = p.k.data + row * p.k.row + int64_t{matrix} * p.sources * p.depth;
         const float* v = p.v.data + row * p.v.row + int64_t{matrix} * p.sources * p.width + first_column;
-        const float* bias = p.bias ? p.bias + p.bias_offset[matrix] : nullptr;
+        const float* bias =
+            p.bias ? p.bias + p.bias_offset[matrix] + int64_t{first_target} * p.bias_row : nullptr;
+        float* out = p.out + ((row * p.batch + matrix) * p.targets + first_target) * p.width + first_column;
 
-        float largest[4], sum[4], total[4][8];
+        float total[4][8];
+        __syncwarp();
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            largest[i] = -INFINITY;
-            sum[i] = 0;
+            if (tx == 0) {
+                largest[ty * 4 + i] = -INFINITY;
+                sum[ty * 4 + i] = 0;
+            }
 #pragma unroll
             for (int j = 0; j < 8; j++)
                 total[i][j] = 0;
@@ -82,7 +98,7 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
                 load_turned(k + int64_t{first} * p.depth, sources, p.depth, begin, turned_k);
                 __syncthreads();
                 const int32_t depth = p.depth - begin < depth_tile ? p.depth - begin : depth_tile;
-#pragma unroll 8
+#pragma unroll 4
                 for (int32_t l = 0; l < depth; l++) {
                     const float4 a = *reinterpret_cast<const float4*>(turned_q + l * score_step + ty * 4);
                     const float4 b = *reinterpret_cast<const float4*>(turned_k + l * score_step + tx * 4);
@@ -95,13 +111,14 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
             }
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const int32_t target = first_target + ty * 4 + i;
-                float most = largest[i];
+                const int32_t target = ty * 4 + i;
+                const float before = largest[target];
+                float most = before;
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
                     const int32_t source = tx * 4 + j;
                     score[i][j] *= p.scale;
-                    if (bias && source < sources && target < p.targets)
+                    if (bias && source < sources && target < targets)
                         score[i][j] +=
                             bias[int64_t{target} * p.bias_row + int64_t{first + source} * p.bias_column];
                     if (source >= sources)
@@ -115,7 +132,7 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
                     most = fmaxf(most, __shfl_xor_sync(whole_warp, most, step));
                 // Where all is −∞ so far, −∞ less −∞ would be NaN.
                 const float shift = most == -INFINITY ? 0.0f : most;
-                const float shrink = expf(largest[i] - shift);
+                const float shrink = expf(before - shift);
                 float part = 0;
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
@@ -125,8 +142,10 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
 #pragma unroll
                 for (int step = 8; step > 0; step /= 2)
                     part += __shfl_xor_sync(whole_warp, part, step);
-                sum[i] = sum[i] * shrink + part;
-                largest[i] = most;
+                if (tx == 0) {
+                    sum[target] = sum[target] * shrink + part;
+                    largest[target] = most;
+                }
 #pragma unroll
                 for (int j = 0; j < 8; j++)
                     total[i][j] *= shrink;
@@ -167,14 +186,12 @@ __global__ void __launch_bounds__(threads) attend(Attention p) {
             const int32_t target = ty * 4 + i;
             if (target >= targets)
                 continue;
-            const float inverse = 1.0f / sum[i];
-            float* out = p.out + ((row * p.batch + matrix) * p.targets + first_target + target) * p.width +
-                         first_column;
+            const float inverse = 1.0f / sum[target];
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 const int32_t column = j / 4 * (width_tile / 2) + tx * 4 + j % 4;
                 if (column < columns)
-                    out[column] = total[i][j] * inverse;
+                    out[int64_t{target} * p.width + column] = total[i][j] * inverse;
             }
         }
     }

@@ -76,57 +76,75 @@ __device__ inline Range windows_over(int32_t at, int32_t count, int32_t kernel, 
     return {end < reach ? 0 : (end - reach + stride - 1) / stride, least(end / stride + 1, count)};
 }
 
-template <PoolKind kind> __global__ void __launch_bounds__(threads) pool_windows(Pool p) {
+// Of the result: a thread takes an element of every 256, `times` of them a stretch.
+struct Task {
+    Pool p;
+    int32_t elements, height, width;
+    Divisor by_elements, by_channels, by_area, by_width;
+};
+constexpr int times = 4;
+constexpr int32_t block_span = threads * times;
+
+template <PoolKind kind> __global__ void __launch_bounds__(threads, 4) pool_windows(Task task) {
     constexpr bool adjoint = kind == PoolKind::max_adjoint;
-    const int32_t height = adjoint ? p.height : p.out_height, width = adjoint ? p.width : p.out_width;
-    const int32_t elements = p.channels * height * width;
-    const int64_t total = p.rows * elements;
-    for (int64_t at = int64_t{blockIdx.x} * threads + threadIdx.x; at < total;
-         at += int64_t{gridDim.x} * threads) {
-        const RowElement where = row_element(at, elements);
-        int32_t channel, position;
-        if (p.channels_last) {
-            position = where.element / p.channels;
-            channel = where.element - position * p.channels;
-        } else {
-            channel = where.element / (height * width);
-            position = where.element - channel * (height * width);
-        }
-        const int32_t line = position / width, column = position - line * width;
-        const float* x = p.x.data + where.row * p.x.row;
-        if constexpr (adjoint) {
-            const float* u = p.t.data + where.row * p.t.row;
-            const int32_t own = channel * p.whole.channel + line * p.whole.height + column * p.whole.width;
-            const Range down = windows_over(line, p.out_height, p.kernel_h, p.stride_h, p.dilation_h, p.top);
-            const Range across =
-                windows_over(column, p.out_width, p.kernel_w, p.stride_w, p.dilation_w, p.left);
-            float sum = 0;
-            for (int32_t i = down.first; i < down.last; i++)
-                for (int32_t j = across.first; j < across.last; j++)
-                    if (place_of_maximum(p, window_at(p, i, j), x, channel) == own)
-                        sum += u[channel * p.pooled.channel + i * p.pooled.height + j * p.pooled.width];
-            p.out[at] = sum;
-        } else {
-            const Window window = window_at(p, line, column);
-            float y = 0;
-            if constexpr (kind == PoolKind::max) {
-                // Once NaN, always NaN.
-                y = -INFINITY;
-                each_tap(p, window, x, channel,
-                         [&](float value, int32_t) { y = value <= y || y != y ? y : value; });
-            } else if constexpr (kind == PoolKind::average) {
-                each_tap(p, window, x, channel, [&](float value, int32_t) { y += value; });
-                Taps u = window.down, v = window.across;
-                if (p.count_include_pad) {
-                    u = inside(window.top, p.kernel_h, p.dilation_h, -p.top, p.height + p.bottom);
-                    v = inside(window.left, p.kernel_w, p.dilation_w, -p.left, p.width + p.right);
-                }
-                y /= static_cast<float>((u.last - u.first) * (v.last - v.first));
+    const Pool& p = task.p;
+    const int32_t width = task.width, area = task.height * width;
+    const int64_t total = p.rows * task.elements;
+    for (int64_t begin = int64_t{blockIdx.x} * block_span; begin < total;
+         begin += int64_t{gridDim.x} * block_span) {
+        const RowElement first = row_element(begin, task.elements);
+        for (int time = 0; time < times; time++) {
+            const int32_t by = time * threads + static_cast<int32_t>(threadIdx.x);
+            const int64_t at = begin + by;
+            if (at >= total)
+                break;
+            const RowElement where = further(first, by, task.by_elements);
+            int32_t channel, position;
+            if (p.channels_last) {
+                position = quotient(task.by_channels, where.element);
+                channel = where.element - position * p.channels;
             } else {
-                const int32_t place = place_of_maximum(p, window, x, channel);
-                y = place < 0 ? 0.0f : p.t.data[where.row * p.t.row + place];
+                channel = quotient(task.by_area, where.element);
+                position = where.element - channel * area;
             }
-            p.out[at] = y;
+            const int32_t line = quotient(task.by_width, position), column = position - line * width;
+            const float* x = p.x.data + where.row * p.x.row;
+            if constexpr (adjoint) {
+                const float* u = p.t.data + where.row * p.t.row;
+                const int32_t own =
+                    channel * p.whole.channel + line * p.whole.height + column * p.whole.width;
+                const Range down =
+                    windows_over(line, p.out_height, p.kernel_h, p.stride_h, p.dilation_h, p.top);
+                const Range across =
+                    windows_over(column, p.out_width, p.kernel_w, p.stride_w, p.dilation_w, p.left);
+                float sum = 0;
+                for (int32_t i = down.first; i < down.last; i++)
+                    for (int32_t j = across.first; j < across.last; j++)
+                        if (place_of_maximum(p, window_at(p, i, j), x, channel) == own)
+                            sum += u[channel * p.pooled.channel + i * p.pooled.height + j * p.pooled.width];
+                p.out[at] = sum;
+            } else {
+                const Window window = window_at(p, line, column);
+                float y = 0;
+                if constexpr (kind == PoolKind::max) {
+                    // Once NaN, always NaN.
+                    y = -INFINITY;
+                    each_tap(p, window, x, channel,
+                             [&](float value, int32_t) { y = value <= y || y != y ? y : value; });
+                } else if constexpr (kind == PoolKind::average) {
+                    each_tap(p, window, x, channel, [&](float value, int32_t) { y += value; });
+                    Taps u = window.down, v = window.across;
+                    if (p.count_include_pad) {
+                        u = inside(window.top, p.kernel_h, p.dilation_h, -p.top, p.height + p.bottom);
+                        v = inside(window.left, p.kernel_w, p.dilation_w, -p.left, p.width + p.right);
+                    }
+                    y /= static_cast<float>((u.last - u.first) * (v.last - v.first));
+                } else {
+                    const int32_t place = place_of_maximum(p, window, x, channel);
+                    y = place < 0 ? 0.0f : p.t.data[where.row * p.t.row + place];
+                }
+                p.out[at] = y;
+            }
         }
     }
 }
@@ -164,10 +182,18 @@ template <int lanes> __global__ void __launch_bounds__(threads) mean_lines(Mean 
 
 template <PoolKind kind> void start(const Pool& p) {
     const bool adjoint = kind == PoolKind::max_adjoint;
-    const int64_t elements =
-        int64_t{p.channels} * (adjoint ? p.height : p.out_height) * (adjoint ? p.width : p.out_width);
-    launch("pool_windows", pool_windows<kind>, grid_of((p.rows * elements + threads - 1) / threads), threads,
-           0, p);
+    const int32_t height = adjoint ? p.height : p.out_height, width = adjoint ? p.width : p.out_width;
+    const int32_t elements = p.channels * height * width;
+    const Task task{p,
+                    elements,
+                    height,
+                    width,
+                    divisor(elements),
+                    divisor(p.channels),
+                    divisor(int64_t{height} * width),
+                    divisor(width)};
+    launch("pool_windows", pool_windows<kind>, grid_of((p.rows * elements + block_span - 1) / block_span),
+           threads, 0, task);
 }
 
 } // namespace
