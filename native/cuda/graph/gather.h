@@ -37,7 +37,7 @@ struct alignas(16) Tap {
 };
 
 // Tile gives: threads; rows, columns, stages; left_stride, right_floats: of a stage in shared memory; Sums of
-// a thread; clear, multiply and store.
+// a thread, and Left, what it starts with of a stage; clear, load_left, multiply and store.
 template <class Tile> constexpr int left_floats = Tile::rows* Tile::left_stride;
 template <class Tile> constexpr int stage_floats = left_floats<Tile> + Tile::right_floats;
 // Of the tile of sums: rows lie in other banks than their neighbours.
@@ -174,11 +174,13 @@ template <class Tile, class Task> __device__ inline void compute_tile(const Task
         // Stage s is there, and what lay where the next one goes has been used by everybody.
         wait_copies<Tile::stages - 2>();
         __syncthreads();
+        const float* stage = stages + s % Tile::stages * stage_floats<Tile>;
+        // Loads that start at once are there when the copies are on their way.
+        const typename Tile::Left left = Tile::load_left(stage);
         if (s + Tile::stages - 1 < part.stages)
             copy(s + Tile::stages - 1);
         commit_copies();
-        const float* stage = stages + s % Tile::stages * stage_floats<Tile>;
-        Tile::multiply(stage, stage + left_floats<Tile>, sums);
+        Tile::multiply(left, stage + left_floats<Tile>, sums);
     }
     wait_copies<0>();
     __syncthreads();

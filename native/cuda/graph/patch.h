@@ -144,8 +144,16 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
             starts[m][half] = (line * patch.pitch + at.w) * Tile::row_fours + lane_of() % 4;
         }
 
+    const auto see = [&](const Four* from, int32_t tap, typename Tile::Left& a) {
+        from += task.places[tap] * Tile::row_fours;
+#pragma unroll
+        for (int m = 0; m < Tile::row_blocks; m++)
+            a.of[m] = Number::join(from[starts[m][0]], from[starts[m][1]]);
+    };
+
     typename Tile::Sums sums;
     Tile::clear(sums);
+    typename Tile::Left a;
     int stage = 0;
     for (int32_t channel_block = 0; channel_block < channel_blocks; channel_block++) {
         const Four* current = patches + channel_block % 2 * copies;
@@ -155,6 +163,8 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
             // The stage's weights are there, and so is the patch; what they replace is out of use.
             wait_copies<Tile::stages - 2>();
             __syncthreads();
+            if (tap == 0)
+                see(current, 0, a);
             copy_weights(stage + Tile::stages - 1);
             const int32_t first_copy = tap * patch_slice * Tile::threads + thread;
             float4 slice[patch_slice];
@@ -162,12 +172,12 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
             for (int i = 0; i < patch_slice; i++)
                 if (first_copy + i * Tile::threads < wanted)
                     slice[i] = load(first_copy + i * Tile::threads, channel_block + 1);
-            typename Number::Left a[Tile::row_blocks];
-            const Four* seen = current + task.places[tap] * Tile::row_fours;
-#pragma unroll
-            for (int m = 0; m < Tile::row_blocks; m++)
-                a[m] = Number::join(seen[starts[m][0]], seen[starts[m][1]]);
-            Tile::multiply_left(a, stages + stage % Tile::stages * Tile::right_floats, sums);
+            // What the next tap sees is there already.
+            typename Tile::Left after;
+            if (tap + 1 < task.taps)
+                see(current, tap + 1, after);
+            Tile::multiply(a, stages + stage % Tile::stages * Tile::right_floats, sums);
+            a = after;
 #pragma unroll
             for (int i = 0; i < patch_slice; i++)
                 if (first_copy + i * Tile::threads < wanted)

@@ -45,8 +45,11 @@ template <int RowSums, int ColumnSums, int Down, int Across> struct Float32Tile 
             for (int n = 0; n < ColumnSums; n++)
                 sums.of[m][n] = 0;
     }
-    static __device__ void multiply(const float* left, const float* right, Sums& sums) {
-        left += first_row() * left_stride;
+    using Left = const float*;
+    static __device__ Left load_left(const float* left) {
+        return left + first_row() * left_stride;
+    }
+    static __device__ void multiply(Left left, const float* right, Sums& sums) {
         right += first_column();
 #pragma unroll
         for (int k = 0; k < depth; k += 4) {

@@ -103,26 +103,29 @@ template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool P
                 {from[0], from[right_stride], from[2 * right_stride], from[3 * right_stride]});
         }
     }
-    static __device__ void multiply_left(const typename Number::Left (&a)[RowBlocks], const float* right,
-                                         Sums& sums) {
+    // A lane's part of the left matrix.
+    struct Left {
+        typename Number::Left of[RowBlocks];
+    };
+    static __device__ Left load_left(const float* left) {
+        Left a;
+        left += first_row() * left_stride + lane_of() % 4 * 4;
+#pragma unroll
+        for (int m = 0; m < RowBlocks; m++) {
+            const float* from = left + m * 16 * left_stride;
+            a.of[m] = Number::join(Number::round(*reinterpret_cast<const float4*>(from)),
+                                   Number::round(*reinterpret_cast<const float4*>(from + 8 * left_stride)));
+        }
+        return a;
+    }
+    static __device__ void multiply(const Left& a, const float* right, Sums& sums) {
 #pragma unroll
         for (int n = 0; n < ColumnBlocks; n++) {
             const typename Number::Four b = load_right(right, n);
 #pragma unroll
             for (int m = 0; m < RowBlocks; m++)
-                Number::multiply(sums.of[m][n], a[m], b);
+                Number::multiply(sums.of[m][n], a.of[m], b);
         }
-    }
-    static __device__ void multiply(const float* left, const float* right, Sums& sums) {
-        typename Number::Left a[RowBlocks];
-        left += first_row() * left_stride + lane_of() % 4 * 4;
-#pragma unroll
-        for (int m = 0; m < RowBlocks; m++) {
-            const float* from = left + m * 16 * left_stride;
-            a[m] = Number::join(Number::round(*reinterpret_cast<const float4*>(from)),
-                                Number::round(*reinterpret_cast<const float4*>(from + 8 * left_stride)));
-        }
-        multiply_left(a, right, sums);
     }
     static __device__ void store(const Sums& sums, float* to) {
         constexpr int stride = sums_stride<TensorTile>;
