@@ -58,6 +58,8 @@ __global__ void __launch_bounds__(threads, 2) attend(Attention p) {
     float* largest = weights + sources_tile * score_step;
     float* sum = largest + targets_tile;
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    // The first of a warp's eight targets: where there is none of them, the warp loads and does no products.
+    const int warp_target = threadIdx.x / 32 * 8;
     const int32_t blocks = (p.targets + targets_tile - 1) / targets_tile;
     const int32_t slices = (p.width + width_tile - 1) / width_tile;
     const int64_t items = p.rows * p.batch * blocks * slices;
@@ -97,7 +99,9 @@ __global__ void __launch_bounds__(threads, 2) attend(Attention p) {
                 load_turned(q, targets, p.depth, begin, turned_q);
                 load_turned(k + int64_t{first} * p.depth, sources, p.depth, begin, turned_k);
                 __syncthreads();
-                const int32_t depth = p.depth - begin < depth_tile ? p.depth - begin : depth_tile;
+                const int32_t depth = warp_target >= targets         ? 0
+                                      : p.depth - begin < depth_tile ? p.depth - begin
+                                                                     : depth_tile;
 #pragma unroll 4
                 for (int32_t l = 0; l < depth; l++) {
                     const float4 a = *reinterpret_cast<const float4*>(turned_q + l * score_step + ty * 4);
@@ -163,7 +167,9 @@ __global__ void __launch_bounds__(threads, 2) attend(Attention p) {
                                     : 0.0f;
                 }
                 __syncthreads();
-                const int32_t count = sources - begin < values_tile ? sources - begin : values_tile;
+                const int32_t count = warp_target >= targets          ? 0
+                                      : sources - begin < values_tile ? sources - begin
+                                                                      : values_tile;
 #pragma unroll 4
                 for (int32_t s = 0; s < count; s++) {
                     const float4 a =
