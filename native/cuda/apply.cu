@@ -33,7 +33,8 @@ bool apply(const DevicePlan& plan, const float* input, int64_t rows, float* outp
         plan.run(block.input.get(), block.output.get(), count, block.arena.get());
         download(output + first * out, block.output.get(), static_cast<size_t>(count * out) * sizeof(float));
     }
-    return job.go_on(rows, rows);
+    job.go_on(rows, rows);
+    return true;
 }
 
 } // namespace latdyn::cuda

@@ -470,6 +470,15 @@ void bring_back(const Rows& rows, int64_t first, int64_t count, int64_t k, const
     bring(output.period, rows.period, 1);
 }
 
+// Rows that were not come to stand where they start.
+void keep_starts(const float* initial, int64_t first, int64_t count, int64_t k, const IterateOutput& output) {
+    std::copy_n(initial + first * k, count * k, output.endpoints + first * k);
+    std::fill_n(output.iterations + first, count, 0);
+    std::fill_n(output.residual + first, count, 0.0f);
+    std::fill_n(output.status + first, count, static_cast<uint8_t>(Status::unfinished));
+    std::fill_n(output.period + first, count, static_cast<uint8_t>(0));
+}
+
 } // namespace
 
 bool iterate(const Maps& maps, const float* initial, int64_t rows, const IterateOptions& options,
@@ -483,12 +492,6 @@ bool iterate(const Maps& maps, const float* initial, int64_t rows, const Iterate
     for (const DevicePlan* plan : phases)
         check_square(plan->info);
 
-    // Of rows that are not come to.
-    std::copy_n(initial, rows * k, output.endpoints);
-    std::fill_n(output.iterations, rows, 0);
-    std::fill_n(output.residual, rows, 0.0f);
-    std::fill_n(output.status, rows, static_cast<uint8_t>(Status::unfinished));
-    std::fill_n(output.period, rows, static_cast<uint8_t>(0));
     *evaluations = 0;
     if (rows == 0)
         return true;
@@ -516,18 +519,27 @@ bool iterate(const Maps& maps, const float* initial, int64_t rows, const Iterate
     });
     Totals totals;
     bool done = true;
-    for (int64_t first = 0; first < rows && done; first += block) {
+    int64_t first = 0;
+    for (; first < rows && done; first += block) {
         const int64_t count = std::min(block, rows - first);
         begin(state, initial + first * k, count, k);
         traces.choose(first, first + count);
+        if (first == 0)
+            job.stage(Stage::resident);
         Iteration iteration(state, slots, traces, count, k, options, output, counters, totals, job);
         for (const DevicePlan* plan : phases)
             done = done && iteration.run(*plan, plan != phases.back());
+        if (first + count == rows)
+            job.stage(Stage::computed);
         bring_back(state, first, count, k, output);
         totals.finished += count;
     }
+    if (first < rows)
+        keep_starts(initial, first, rows - first, k, output);
     *evaluations = totals.evaluations;
-    return done && job.go_on(rows, totals.evaluations);
+    if (done)
+        job.go_on(rows, totals.evaluations);
+    return done;
 }
 
 } // namespace latdyn::cuda

@@ -86,7 +86,8 @@ class Walk {
                          std::to_string(count));
             }
         }
-        return job.go_on(rows, rows * options.steps);
+        job.go_on(rows, rows * options.steps);
+        return true;
     }
 
   private:

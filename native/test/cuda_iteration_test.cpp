@@ -1,6 +1,7 @@
 // The iteration on the device against the CPU's, with maps whose ends are known.
 #include "iteration.h"
 
+#include "graphs.h"
 #include "latdyn/batch_iteration.h"
 #include "maps.h"
 #include "on_device.h"
@@ -222,7 +223,12 @@ IterateOptions defaults() {
 void known() {
     // Half the way to 0.5 with every step: from 1.5, |step|² = 4⁻ᵗ, which is below 1e-6 at the tenth.
     const Matrix initial(1, {1.5f, 0.5f});
-    const Result found = on_device({nullptr, map_plan({Kind::approach, 1, 0.5f}, 8)}, initial, {});
+    std::vector<cuda::Stage> stages;
+    cuda::Job job;
+    job.stage = [&](cuda::Stage stage) { stages.push_back(stage); };
+    const Result found = on_device({nullptr, map_plan({Kind::approach, 1, 0.5f}, 8)}, initial, {}, job);
+    CHECK(stages == std::vector<cuda::Stage>({cuda::Stage::resident, cuda::Stage::computed}), "%zu stages",
+          stages.size());
     CHECK(found.done && found.iterations[0] == 10 && found.iterations[1] == 1 && found.status[0] == 0 &&
               found.status[1] == 0 && found.endpoints[0] == 0.5f + 0x1p-10f && found.endpoints[1] == 0.5f &&
               found.residual[0] == 0x1p-20f && found.residual[1] == 0 && found.evaluations == 11,
@@ -240,6 +246,7 @@ void kinds(int64_t k, int64_t rows, int64_t batch) {
     const std::string size = "k = " + std::to_string(k) + ", " + std::to_string(rows) + " rows";
     const Matrix x = gaussian(rows, k, static_cast<uint64_t>(k));
     IterateOptions options = defaults();
+    options.trace_rows = {0, static_cast<int32_t>(rows - 1)};
     compare("approach, " + size, {Kind::approach, k, 0.7f}, x, options, batch);
     compare("identity, " + size, {Kind::same, k}, x, options, batch);
     compare("constant, " + size, {Kind::constant, k}, x, options, batch);
@@ -282,6 +289,8 @@ void shapes() {
         options.max_iterations = most;
         compare("at most " + std::to_string(most), map, with_speeds(9, 6, 7), options, 4);
     }
+    // A block a point.
+    compare("long rows", {Kind::approach_by_row, 2500, 0.6f}, with_speeds(3, 2500, 9), defaults(), 2);
     options = defaults();
     for (int32_t row = 0; row < 41; row++)
         options.trace_rows.push_back(row);
@@ -289,8 +298,8 @@ void shapes() {
     if (!on_host) {
         options.trace_rows = {5, 70000, 99999};
         compare("many rows", {Kind::approach_by_row, 16, 0.97f}, with_speeds(100000, 16, 8), options, 20000);
-        compare("long rows", {Kind::approach_by_row, 16384, 0.9f}, with_speeds(300, 16384, 9), defaults(),
-                128);
+        compare("many long rows", {Kind::approach_by_row, 16384, 0.9f}, with_speeds(300, 16384, 9),
+                defaults(), 128);
     }
 }
 
@@ -454,6 +463,66 @@ void aborts() {
           "%d steps, %lld evaluations", found.iterations[0], static_cast<long long>(found.evaluations));
 }
 
+// Waits for the device where it may only enqueue.
+class Waits : public cuda::DevicePlan {
+  public:
+    explicit Waits(std::unique_ptr<DevicePlan> plan) : plan(std::move(plan)) { info = this->plan->info; }
+    void run(const float* input, float* output, int64_t rows, unsigned char* arena) const override {
+        plan->run(input, output, rows, arena);
+        cuda::synchronize();
+    }
+
+  private:
+    const std::unique_ptr<DevicePlan> plan;
+};
+
+// Plans of graphs, both layouts and a fast precision: where the CPU ends, but for rows that float rounds to
+// another side.
+void graphs() {
+    reseed(5);
+    Builder b;
+    const int64_t k = 6, hidden = 24, rows = on_host ? 40 : 2000;
+    const int x = b.input({k});
+    const int h = b.node("linear", {x, b.constant({hidden, k}, 0.7f), b.constant({hidden}, 0.3f)}, {hidden},
+                         {}, {ActivationKind::tanh, 0, 0});
+    b.node("linear", {h, b.constant({k, hidden}, 0.3f), b.constant({k}, 0.3f)}, {k});
+    const Matrix initial = gaussian(rows, k, 17, 2);
+    const IterateOptions options = defaults();
+    Result expected(initial, options);
+    JobCounters counters;
+    iterate(*compile(b.graph, {}), initial.data.data(), rows, options, expected.output(), counters);
+    std::string reason;
+    for (int layouts = 0; layouts < 4; layouts++) {
+        const auto plan = [&](bool fused, cuda::Precision precision) {
+            return fused ? cuda::fuse_plan(b.graph, precision, &reason)
+                         : cuda::compile_plan(b.graph, precision);
+        };
+        const Plans plans{plan(layouts & 1, cuda::Precision::tf32),
+                          plan(layouts & 2, cuda::Precision::float32)};
+        if (!plans.fast || !plans.strict) {
+            CHECK(false, "%s", reason.c_str());
+            continue;
+        }
+        const Result found = on_device(plans, initial, options);
+        int64_t others = 0, converged = 0;
+        for (int64_t i = 0; i < rows; i++) {
+            double apart = 0;
+            for (int64_t e = 0; e < k; e++)
+                apart = std::max(apart, std::abs(double(found.endpoints[i * k + e]) -
+                                                 double(expected.endpoints[i * k + e])));
+            const bool same = found.status[i] == expected.status[i] &&
+                              (found.status[i] != static_cast<uint8_t>(Status::converged) || apart < 0.02);
+            others += !same;
+            converged += found.status[i] == static_cast<uint8_t>(Status::converged);
+        }
+        CHECK(found.done && others <= rows / 20 && converged >= rows / 2,
+              "layouts %d: %lld of %lld rows end elsewhere, %lld converge", layouts,
+              static_cast<long long>(others), static_cast<long long>(rows),
+              static_cast<long long>(converged));
+        CHECK(on_device(plans, initial, options).same(found), "layouts %d: repeated runs differ", layouts);
+    }
+}
+
 void abuse() {
     const Matrix x = gaussian(3, 4, 14);
     Plans plans{nullptr, map_plan({Kind::approach, 4, 0.5f}, 8)};
@@ -477,6 +546,12 @@ void limits() {
     const Result expected = on_device(plans, x, options);
     check_equal("two phases", expected, in_two_phases(rough, map, x, options), 20);
     const int64_t before = simt::memory_in_use();
+    std::string message = message_of([&] {
+        on_device({nullptr, std::make_unique<Waits>(map_plan(map, 100))}, x, options);
+    });
+    CHECK(message.find("operation not permitted when stream is capturing") != std::string::npos, "%s",
+          message.c_str());
+    CHECK(on_device(plans, x, options).same(expected), "after a recording that failed");
 
     // Drivers without conditional nodes.
     simt::offer_conditional_nodes(false);
@@ -502,7 +577,7 @@ void limits() {
     job = {};
     CHECK(on_device(plans, x, options, job).same(expected), "what fits is known before");
     simt::limit_memory(before + 500);
-    std::string message = message_of([&] { on_device(plans, x, options); });
+    message = message_of([&] { on_device(plans, x, options); });
     CHECK(message.find("device: CUDA: allocating ") == 0, "%s", message.c_str());
     simt::limit_memory(before + 3000);
     Matrix out(150, 20), mapped(150, 20);
@@ -546,6 +621,7 @@ int main() {
     two_phases();
     apply_in_blocks();
     aborts();
+    graphs();
     abuse();
     limits();
     return test::finish("cuda_iteration");
