@@ -72,4 +72,8 @@ std::unique_ptr<DevicePlan> compile_plan(const Graph& graph, Precision precision
 // graph holds other operators than it knows, or where activations do not fit, and *reason says so.
 std::unique_ptr<DevicePlan> fuse_plan(const Graph& graph, Precision precision, std::string* reason);
 
+// fused/compile.cpp. The fused plan where there is one that reads fewer bytes a row than kernels move, else
+// that of graph/compile.cpp; info.reason says which and why.
+std::unique_ptr<DevicePlan> plan_for(const Graph& graph, Precision precision);
+
 } // namespace latdyn::cuda

@@ -2,8 +2,11 @@
 // three precisions, ragged numbers of rows, rows that do not touch one another, weights beside the
 // activations and read through L2, graphs that do not fit, a device that breaks.
 #include "fused/compile.h"
+#include "iteration.h"
+#include "latdyn/batch_iteration.h"
 #include "operator_graphs.h"
 #include "plans.h"
+#include "points.h"
 
 #include <map>
 
@@ -94,11 +97,375 @@ void every_operator() {
         std::printf("%s: %d refused, %d taken\n", name.c_str(), count, taken[name]);
 }
 
+// ---- small autoencoders, latent → latent ----
+
+Attributes window(int stride, int pad) {
+    const double s = stride, p = pad;
+    return {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {1, 1}}, {"groups", {1}}};
+}
+Attributes upsampling() {
+    Attributes attributes = window(2, 1);
+    attributes["outputPadding"] = {1, 1};
+    return attributes;
+}
+float spread(int64_t inputs) {
+    return 1 / std::sqrt(static_cast<float>(inputs));
+}
+int dense(Builder& b, int x, int64_t outputs, float scale, Activation f = {}) {
+    const int64_t inputs = b.shape(x)[0];
+    return b.node("linear",
+                  {x, b.constant({outputs, inputs}, scale * spread(inputs)), b.constant({outputs}, 0.5f)},
+                  {outputs}, {}, f);
+}
+int upsample(Builder& b, int x, int64_t outputs, Activation f = {}) {
+    const Shape s = b.shape(x);
+    return b.node(
+        "convTranspose",
+        {x, b.constant({s[0], outputs, 3, 3}, 1.5f * spread(s[0] * 9)), b.constant({outputs}, 0.1f)},
+        {outputs, 2 * s[1], 2 * s[2]}, upsampling(), f);
+}
+int downsample(Builder& b, int x, int64_t outputs, Activation f = {}) {
+    const Shape s = b.shape(x);
+    return b.node(
+        "conv", {x, b.constant({outputs, s[0], 3, 3}, 1.5f * spread(s[0] * 9)), b.constant({outputs}, 0.1f)},
+        {outputs, (s[1] + 1) / 2, (s[2] + 1) / 2}, window(2, 1), f);
+}
+
+// As the models of examples/mnist, which have `width` 16 and four levels: a linear layer, transposed
+// convolutions that double the image, one channel, and back. `gain` makes f contract or not.
+Graph convolutional(int64_t k, int64_t width, int levels, float gain, uint32_t seed) {
+    generator.seed(seed);
+    const Activation relu{ActivationKind::relu, 0, 0};
+    Builder b;
+    int64_t channels = width << (levels - 1);
+    int x = dense(b, b.input({k}), channels * 4, 1, relu);
+    x = b.node("reshape", {x}, {channels, 2, 2});
+    for (int level = 1; level < levels; level++)
+        x = upsample(b, x, channels /= 2, relu);
+    x = upsample(b, x, 1);
+    for (int level = 0; level < levels; level++, channels *= 2)
+        x = downsample(b, x, level == 0 ? width : channels, relu);
+    x = b.node("reshape", {x}, {count(b.shape(x))});
+    dense(b, x, k, gain);
+    return b.graph;
+}
+
+// What else small autoencoders are made of: norms, pooling and resizing, a residual, another activation.
+Graph with_norms(int64_t k, float gain, uint32_t seed) {
+    generator.seed(seed);
+    const Activation silu{ActivationKind::silu, 0, 0};
+    const Attributes groups{{"groups", {4}}, {"epsilon", {1e-5}}};
+    Builder b;
+    int x = dense(b, b.input({k}), 16 * 4, 1);
+    x = b.node("reshape", {x}, {16, 2, 2});
+    x = b.node("groupNorm", {x, b.constant({16}, 0.1f, 1), b.constant({16}, 0.1f)}, {16, 2, 2}, groups, silu);
+    x = b.node("resizeNearest", {x}, {16, 4, 4}, {{"scales", {2, 2}}});
+    x = b.node("conv", {x, b.constant({16, 16, 3, 3}, spread(144)), b.constant({16})}, {16, 4, 4},
+               window(1, 1), silu, x);
+    const int image = b.node("conv", {x, b.constant({3, 16, 3, 3}, spread(144))}, {3, 4, 4}, window(1, 1),
+                             {ActivationKind::tanh, 0, 0});
+    x = b.node("conv", {image, b.constant({16, 3, 3, 3}, spread(27)), b.constant({16})}, {16, 4, 4},
+               window(1, 1), silu);
+    Attributes pool = window(2, 0);
+    pool.erase("groups");
+    pool["kernel"] = {2, 2};
+    pool["countIncludePad"] = {0};
+    const int most = b.node("maxPool", {x}, {16, 2, 2}, pool),
+              mean = b.node("averagePool", {x}, {16, 2, 2}, pool);
+    x = b.node("concat", {most, mean}, {32, 2, 2}, {{"axis", {0}}});
+    x = b.node("reduceMean", {x}, {32}, {{"axes", {1, 2}}});
+    x = b.node("layerNorm", {x, b.constant({32}, 0.1f, 1), b.constant({32}, 0.1f)}, {32},
+               {{"dimensions", {1}}, {"epsilon", {1e-5}}});
+    dense(b, x, k, gain);
+    return b.graph;
+}
+
+// A perceptron: positions of one, blocks of many rows.
+Graph perceptron(int64_t k, int64_t width, float gain, uint32_t seed) {
+    generator.seed(seed);
+    const Activation tanh{ActivationKind::tanh, 0, 0};
+    Builder b;
+    int x = b.input({k});
+    for (int layer = 0; layer < 3; layer++)
+        x = dense(b, x, layer == 1 ? 7 : width, 1, tanh);
+    dense(b, x, k, gain);
+    return b.graph;
+}
+
+void autoencoders() {
+    struct Case {
+        const char* name;
+        Graph graph;
+        // Whether weights are to lie beside the activations.
+        bool resident;
+    };
+    const std::vector<Case> cases{
+        {"convolutional", convolutional(5, 8, 2, 0.5f, 1), true},
+        {"convolutional, streamed", convolutional(5, 8, 2, 0.5f, 1), false},
+        {"norms", with_norms(6, 0.5f, 2), true},
+        {"perceptron", perceptron(3, 40, 0.5f, 3), true},
+        {"as mnist-conv-k16", convolutional(16, 16, 4, 0.5f, 4), false},
+    };
+    for (const Case& c : cases)
+        for (Precision precision : {Precision::float32, Precision::tf32, Precision::bf16}) {
+            const bool large = c.graph.nominal_flops() > 1e6;
+            std::string reason;
+            auto plan = fused(c.graph, precision, &reason);
+            // Less and less memory, until weights are read through L2.
+            for (int64_t memory = whole_memory;
+                 plan && !c.resident && reason.find("beside") != std::string::npos;)
+                plan = fused(c.graph, precision, &reason, memory -= 1 << 10);
+            CHECK(plan != nullptr, "%s: %s", c.name, reason.c_str());
+            if (!plan)
+                continue;
+            CHECK(reason.find(c.resident ? "beside the weights" : "through L2") != std::string::npos &&
+                      plan->info.reason == reason && plan->info.layout == "fused" &&
+                      plan->info.launches == 1 && plan->info.row_bytes == 0 &&
+                      plan->info.flops_per_row == c.graph.nominal_flops() && plan->info.weight_bytes > 0,
+                  "%s: %s", c.name, reason.c_str());
+            const int64_t block = std::stoi(reason.substr(reason.find("of ") + 3));
+            for (int64_t rows : large&& on_host ? std::vector<int64_t>{block + 1}
+                                                : std::vector<int64_t>{1, block - 1, block, 2 * block + 1}) {
+                generator.seed(7);
+                const Floats input = rows_of(c.graph, rows);
+                const Floats expected = on_cpu(*compile_lanes(c.graph, widest_isa()), input, rows);
+                check_plan(c.name, c.graph, *plan, input, expected, rows, !large && rows > block);
+            }
+        }
+}
+
+// NaN and infinity stay in their row.
+void not_finite() {
+    const Graph graph = convolutional(5, 8, 2, 0.5f, 1);
+    for (Precision precision : {Precision::float32, Precision::tf32, Precision::bf16}) {
+        std::string reason;
+        const auto plan = fused(graph, precision, &reason);
+        generator.seed(8);
+        Floats input = rows_of(graph, 4);
+        const Floats before = on_device(*plan, input, 4);
+        input[5] = std::numeric_limits<float>::quiet_NaN();
+        input[2 * 5 + 1] = std::numeric_limits<float>::infinity();
+        const Floats after = on_device(*plan, input, 4);
+        for (int row : {0, 3})
+            CHECK(std::memcmp(&after[row * 5], &before[row * 5], 20) == 0, "row %d has other bits", row);
+        for (int row : {1, 2})
+            CHECK(!std::isfinite(after[row * 5]), "row %d is %g", row, after[row * 5]);
+    }
+}
+
+void what_does_not_fit() {
+    const auto reason_of = [](const Graph& graph, int64_t memory = whole_memory) {
+        std::string reason;
+        CHECK(fused(graph, Precision::float32, &reason, memory) == nullptr, "a plan: %s", reason.c_str());
+        return reason;
+    };
+    std::string reason = reason_of(convolutional(16, 16, 4, 0.5f, 4), 64 << 10);
+    CHECK(reason == "eight rows need 192 KiB of shared memory, of 64", "%s", reason.c_str());
+    Builder b;
+    b.node("softmax", {b.input({5})}, {5});
+    reason = reason_of(b.graph);
+    CHECK(reason == "node \"softmax0\" (softmax) is not one of the fused operators", "%s", reason.c_str());
+}
+
+void which_is_chosen() {
+    const auto chosen = [](const Graph& graph) {
+        const auto plan = cuda::plan_for(graph, Precision::tf32);
+        CHECK(!plan->info.reason.empty(), "no reason");
+        return plan->info.layout + "; " + plan->info.reason;
+    };
+    std::string what = chosen(convolutional(16, 16, 4, 0.5f, 4));
+    CHECK(what == "fused; activations of 8 rows fit in 192 KiB of shared memory; weights are read through L2",
+          "%s", what.c_str());
+    // Three products of matrices: the weights are all that there is to move.
+    what = chosen(perceptron(500, 600, 0.5f, 3));
+    CHECK(what.starts_with("kernels") && what.ends_with("of weights, and 32 KiB by kernels"), "%s",
+          what.c_str());
+    Builder b;
+    b.node("softmax", {b.input({5})}, {5});
+    what = chosen(b.graph);
+    CHECK(what.starts_with("kernels") && what.ends_with("is not one of the fused operators"), "%s",
+          what.c_str());
+}
+
+// ---- the iteration ----
+
+struct Ends {
+    std::vector<float> endpoints;
+    std::vector<int32_t> iterations;
+    std::vector<float> residual;
+    std::vector<uint8_t> status, period;
+    std::vector<std::vector<float>> traces;
+    int64_t evaluations = 0;
+
+    Ends(const Matrix& initial, const IterateOptions& options)
+        : endpoints(initial.data.size()), iterations(static_cast<size_t>(initial.rows)),
+          residual(iterations.size()), status(iterations.size()), period(iterations.size()),
+          traces(options.trace_rows.size()) {}
+    IterateOutput output() {
+        return {endpoints.data(), iterations.data(), residual.data(), status.data(), period.data(), &traces};
+    }
+};
+
+// The loop on the host, f by runs of the same plan.
+Ends by_runs(const cuda::DevicePlan& plan, const Matrix& initial, const IterateOptions& options) {
+    Ends ends(initial, options);
+    BatchIteration iteration(initial.data.data(), initial.rows, initial.columns, options, ends.output());
+    const int64_t batch = iteration.open(initial.rows);
+    while (!iteration.points(batch).empty()) {
+        const auto points = iteration.points(batch);
+        const Floats mapped = on_device(plan, Floats(points.begin(), points.end()),
+                                        static_cast<int64_t>(points.size()) / initial.columns);
+        iteration.advance(batch, mapped.data());
+    }
+    ends.evaluations = iteration.evaluations();
+    iteration.close();
+    return ends;
+}
+
+void compare_ends(const char* what, const Ends& found, const Ends& expected) {
+    CHECK(found.status == expected.status && found.iterations == expected.iterations &&
+              found.period == expected.period && found.evaluations == expected.evaluations,
+          "%s: other statuses or steps", what);
+    CHECK(same_bits(found.endpoints, expected.endpoints), "%s: other endpoints", what);
+    // Squares are summed in another order.
+    CHECK(apart(found.residual, expected.residual) < 1e-6, "%s: other residuals", what);
+    for (size_t i = 0; i < expected.traces.size(); i++)
+        CHECK(found.traces[i].size() == expected.traces[i].size() &&
+                  apart(found.traces[i], expected.traces[i]) < 1e-6,
+              "%s: trace %zu differs", what, i);
+}
+
+void iterations() {
+    struct Case {
+        const char* name;
+        Graph graph;
+        float scale;
+        int32_t max_iterations;
+    };
+    // One map that contracts, one that has points that run away and others that do not.
+    const std::vector<Case> cases{{"contracting", convolutional(5, 8, 2, 0.7f, 1), 1, 40},
+                                  {"norms", with_norms(6, 0.9f, 2), 1, 5},
+                                  {"perceptron", perceptron(3, 24, 3.0f, 3), 2, 8},
+                                  {"running away", convolutional(5, 8, 2, 6.0f, 5), 1, 40}};
+    std::map<int, int> statuses;
+    for (const Case& c : cases) {
+        std::string reason;
+        const auto plan = fused(c.graph, Precision::float32, &reason, 48 << 10);
+        CHECK(plan && plan->persistent(), "%s: %s", c.name, reason.c_str());
+        const int64_t at_once = plan->resident_points();
+        const Matrix initial =
+            gaussian(2 * at_once + 3, c.graph.values[c.graph.input].elements(), 11, c.scale);
+        IterateOptions options;
+        options.max_iterations = c.max_iterations;
+        options.trace_rows = {0, 1, static_cast<int32_t>(initial.rows) - 1};
+        const Ends expected = by_runs(*plan, initial, options);
+        for (uint8_t status : expected.status)
+            statuses[status]++;
+        const auto run = [&](const char* what) {
+            Ends found(initial, options);
+            CHECK(cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, options,
+                                found.output(), &found.evaluations, {}),
+                  "%s: stopped", what);
+            compare_ends(what, found, expected);
+        };
+        run(c.name);
+        // A step or two a launch: what launches leave in the slots is all that there is.
+        const double operations = plan->info.flops_per_row;
+        plan->info.flops_per_row = 1e12;
+        run("few steps a launch");
+        plan->info.flops_per_row = operations;
+        if (&c == &cases[0])
+            in_every_order([&](const char* order) { run(order); });
+    }
+    for (Status status : {Status::converged, Status::max_iterations, Status::diverged})
+        CHECK(statuses[static_cast<int>(status)] > 0, "no point has status %d", static_cast<int>(status));
+}
+
+// Points first go with the fast plan; the last step is one in float32.
+void two_precisions() {
+    const Graph graph = convolutional(5, 8, 2, 0.7f, 1);
+    std::string reason;
+    const auto strict = fused(graph, Precision::float32, &reason, 48 << 10);
+    const Matrix initial = gaussian(40, 5, 12);
+    const IterateOptions options;
+    const Ends expected = by_runs(*strict, initial, options);
+    for (Precision precision : {Precision::tf32, Precision::bf16}) {
+        const auto fast = fused(graph, precision, &reason, 48 << 10);
+        Ends found(initial, options);
+        cuda::iterate({fast.get(), strict.get()}, initial.data.data(), initial.rows, options, found.output(),
+                      &found.evaluations, {});
+        CHECK(found.status == expected.status, "%s: other statuses", name_of(precision));
+        // Both ends are within a step of √tolerance of the same fixed point.
+        CHECK(apart(found.endpoints, expected.endpoints) < 1e-2, "%s: %g from the endpoints in float32",
+              name_of(precision), apart(found.endpoints, expected.endpoints));
+    }
+}
+
+// Ended from outside: what is done stands, what is not says so.
+void stopped() {
+    const Graph graph = convolutional(5, 8, 2, 0.7f, 1);
+    std::string reason;
+    const auto plan = fused(graph, Precision::float32, &reason, 48 << 10);
+    plan->info.flops_per_row = 1e12;
+    const Matrix initial = gaussian(3 * plan->resident_points(), 5, 13);
+    IterateOptions options;
+    options.tolerance = 1e-12;
+    const Ends expected = by_runs(*plan, initial, options);
+    Ends found(initial, options);
+    cuda::Job job;
+    job.report = [](int64_t finished, int64_t) { return finished == 0; };
+    CHECK(!cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, options, found.output(),
+                         &found.evaluations, job),
+          "not stopped");
+    int done = 0;
+    for (int64_t i = 0; i < initial.rows; i++) {
+        if (found.status[i] == static_cast<uint8_t>(Status::unfinished))
+            continue;
+        done++;
+        CHECK(found.status[i] == expected.status[i] && found.iterations[i] == expected.iterations[i] &&
+                  std::memcmp(&found.endpoints[i * 5], &expected.endpoints[i * 5], 20) == 0,
+              "row %lld ended otherwise", static_cast<long long>(i));
+    }
+    CHECK(done > 0 && done < initial.rows, "%d rows were done", done);
+}
+
+#ifdef LATDYN_SIMT
+void breaks() {
+    const Graph graph = perceptron(3, 24, 0.5f, 3);
+    std::string reason;
+    const auto plan = fused(graph, Precision::tf32, &reason);
+    const Floats input = Floats(30, 1.0f);
+    const Floats before = on_device(*plan, input, 10);
+    with_broken_launches({0}, [&] { on_device(*plan, input, 10); });
+    const Matrix initial = gaussian(20, 3, 14);
+    with_broken_launches({0, 1, 2}, [&] {
+        Ends found(initial, {});
+        cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, {}, found.output(),
+                      &found.evaluations, {});
+    });
+    simt::limit_memory(1 << 10);
+    const std::string message = message_of([&] { fused(graph, Precision::tf32, &reason); });
+    CHECK(message.find("out of memory") != std::string::npos, "%s", message.c_str());
+    simt::limit_memory(std::numeric_limits<int64_t>::max());
+    CHECK(same_bits(on_device(*plan, input, 10), before), "other bits after a broken launch");
+}
+#endif
+
 } // namespace
 
 int main() {
     if (!has_device())
         return skipped;
     every_operator();
+    autoencoders();
+    not_finite();
+    what_does_not_fit();
+    which_is_chosen();
+    iterations();
+    two_precisions();
+    stopped();
+#ifdef LATDYN_SIMT
+    breaks();
+#endif
     return test::finish("cuda_fused");
 }

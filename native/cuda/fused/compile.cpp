@@ -3,11 +3,13 @@
 #include "compile.h"
 
 #include "kernels.h"
+#include "layout.h"
 #include "lifetimes.h"
 #include "lower.h"
 #include "window.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <type_traits>
 
@@ -167,6 +169,11 @@ class FusedPlan final : public DevicePlan {
         });
     }
 
+    // Bytes of weights that a row costs: those of a block, shared by its rows; none where they stay.
+    double streamed_bytes() const {
+        return program.resident >= 0 ? 0 : 4.0 * program.fragment_words / (1 << program.rows_log);
+    }
+
     bool persistent() const override { return info.input_elements == info.output_elements; }
     int64_t resident_points() const override { return blocks_at_once << program.rows_log; }
     void iterate_resident(const Residence& points, int64_t steps) const override {
@@ -263,8 +270,35 @@ std::unique_ptr<DevicePlan> fused::fuse_plan_within(const Graph& graph, Precisio
     }
 }
 
+double fused::kernel_bytes(const Graph& graph) {
+    double bytes = 0;
+    for (const Node& node : graph.nodes) {
+        bytes += 2.0 * sizeof(float) * static_cast<double>(graph.values[node.output].elements());
+        for (int input : node.inputs)
+            if (graph.values[input].is_constant)
+                bytes += sizeof(float) * static_cast<double>(graph.values[input].elements()) / tile_rows;
+    }
+    return bytes;
+}
+
 std::unique_ptr<DevicePlan> fuse_plan(const Graph& graph, Precision precision, std::string* reason) {
     return fused::fuse_plan_within(graph, precision, shared_memory_limit(), reason);
+}
+
+std::unique_ptr<DevicePlan> plan_for(const Graph& graph, Precision precision) {
+    std::string reason;
+    std::unique_ptr<DevicePlan> plan = fuse_plan(graph, precision, &reason);
+    if (plan) {
+        const double streamed = static_cast<const FusedPlan&>(*plan).streamed_bytes(),
+                     moved = fused::kernel_bytes(graph);
+        if (streamed <= moved)
+            return plan;
+        reason = "a row of a fused block costs " + std::to_string(std::lround(streamed / 1024)) +
+                 " KiB of weights, and " + std::to_string(std::lround(moved / 1024)) + " KiB by kernels";
+    }
+    plan = compile_plan(graph, precision);
+    plan->info.reason += plan->info.reason.empty() ? reason : ": " + reason;
+    return plan;
 }
 
 } // namespace latdyn::cuda

@@ -13,4 +13,8 @@ namespace latdyn::cuda::fused {
 std::unique_ptr<DevicePlan> fuse_plan_within(const Graph& graph, Precision precision, int64_t shared_bytes,
                                              std::string* reason);
 
+// Bytes that launches of kernels move for a row: every value written and read, and weights once a tile of 128
+// rows, as a product of matrices has them.
+double kernel_bytes(const Graph& graph);
+
 } // namespace latdyn::cuda::fused

@@ -1,9 +1,9 @@
-// The kernel of a whole iteration: a block holds as many slots as it takes rows, and goes on until they and the
-// queue are empty.
+// The kernel of a whole iteration: a block holds as many slots as it takes rows, and goes on until they and
+// the queue are empty.
 //
-// Launch: as fused_run, a block for the slots of each. A step is a run (run.h) without its input and output in
-// memory: what it adds is 28·k bytes a point from L2 (there and back, and the point, f of it and the anchor
-// for the rules) and a warp a slot for iteration_kernels.h, some thousand cycles beside the run's ten
+// Launch: as fused_run, a block for the slots of each. A step is a run (run.h) without its input and output
+// in memory: what it adds is 28·k bytes a point from L2 (there and back, and the point, f of it and the
+// anchor for the rules) and a warp a slot for iteration_kernels.h, some thousand cycles beside the run's ten
 // thousands. Weights that are resident are read once a launch.
 #pragma once
 
@@ -11,15 +11,17 @@
 #include "kernels.h"
 #include "walk.h"
 
+#include <algorithm>
+
 namespace latdyn::cuda::fused {
 
 template <Precision precision>
 __global__ void __launch_bounds__(threads, 1)
-    fused_iterate(const Program program, const Residence points, const int64_t steps) {
+    fused_iterate(const Program program, const Residence points, const int steps) {
     float* shared = reinterpret_cast<float*>(shared_memory());
     const Team<32> team;
     const int rows = 1 << program.rows_log, warp = static_cast<int>(threadIdx.x) / 32;
-    const int64_t first = int64_t{blockIdx.x} * rows;
+    const int64_t first = int64_t{blockIdx.x} << program.rows_log;
     const auto holds_point = [&](int row) {
         return first + row < points.batch && points.slots[first + row].row >= 0;
     };
@@ -29,8 +31,8 @@ __global__ void __launch_bounds__(threads, 1)
     if (!__syncthreads_or(live))
         return;
     load_weights(program, shared);
-    unsigned long long applied = 0;
-    for (int64_t step = 0; step < steps; step++) {
+    unsigned applied = 0;
+    for (int step = 0; step < steps; step++) {
         if (__syncthreads_or(threadIdx.x == 0 && *points.stop != 0) || !__syncthreads_or(live))
             break;
         load_rows(program, shared, points.points, first, points.batch);
@@ -47,13 +49,13 @@ __global__ void __launch_bounds__(threads, 1)
             }
     }
     if (team.lane() == 0)
-        atomicAdd(points.evaluations, applied);
+        atomicAdd(points.evaluations, static_cast<unsigned long long>(applied));
 }
 
 template <Precision precision>
 void iterate(const Program& program, const Residence& points, int64_t steps, const Launch& to) {
     launch("fused_iterate", fused_iterate<precision>, to.blocks, static_cast<unsigned>(threads), to.shared,
-           program, points, steps);
+           program, points, static_cast<int>(std::min<int64_t>(steps, 1 << 24)));
 }
 
 } // namespace latdyn::cuda::fused

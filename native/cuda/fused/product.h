@@ -100,8 +100,8 @@ __device__ inline void accumulate(const Program& program, const float4* fragment
                                   const Operands<Gathered>& operands, Sums<Tiles>& sums) {
     const Entry* entries = reinterpret_cast<const Entry*>(program.tables + item.first_entry);
     const Lane lane = operands.lane;
-    // Steps that weights are read ahead of their use.
-    constexpr int ahead = 2;
+    // Steps that weights are read ahead of their use: as many as registers allow.
+    constexpr int ahead = Tiles == 1 ? 2 : 1;
     float4 weights[ahead + 1][Tiles] = {};
     int loaded = -1;
     for (int e = 0; e < item.entries; e++) {
@@ -123,15 +123,15 @@ __device__ inline void accumulate(const Program& program, const float4* fragment
                     for (int q = 0; q < most_columns; q++) {
                         if (columns[q] < 0)
                             continue;
-                        const float4 even = operands.four(columns[q], q, step, half, 0),
-                                     odd = operands.four(columns[q], q, step, half, 1);
 #pragma unroll
-                        for (int i = 0; i < Tiles; i++)
+                        for (int odd = 0; odd < 2; odd++) {
+                            const float4 x = operands.four(columns[q], q, step, half, odd);
 #pragma unroll
-                            for (int j = 0; j < 2; j++) {
-                                sums[i][q][2 * j] = dot(sums[i][q][2 * j], w[i][j], even);
-                                sums[i][q][2 * j + 1] = dot(sums[i][q][2 * j + 1], w[i][j], odd);
-                            }
+                            for (int i = 0; i < Tiles; i++)
+#pragma unroll
+                                for (int j = 0; j < 2; j++)
+                                    sums[i][q][2 * j + odd] = dot(sums[i][q][2 * j + odd], w[i][j], x);
+                        }
                     }
                 }
         } else {
@@ -217,27 +217,33 @@ __device__ inline void finish_block(const Program& program, const Operator& op, 
                                     int channel, int end, const float (&sums)[4]) {
     const Lane lane = this_lane();
     const int rows = 1 << program.rows_log;
+    const int row = (column & (rows - 1)) + 2 * lane.t;
+    float v[2][2];
 #pragma unroll
-    for (int odd = 0; odd < 2; odd++) {
-        const int line = column + 2 * lane.t + odd, row = line & (rows - 1);
-        float v[2];
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const int c = channel + j;
-            if (c >= end)
-                break;
-            v[j] = sums[2 * j + odd];
-            if (op.constant >= 0)
-                v[j] += program.constants[op.constant + c];
-            if (op.has_residual)
-                v[j] += load_at(shared, op.residual, line, row, c);
-            v[j] = activated(op.activation, v[j]);
-            if (!op.paired)
-                store_at(shared, op.y, line, row, c, v[j]);
+    for (int j = 0; j < 2; j++) {
+        if (channel + j >= end)
+            break;
+        int c = channel + j, line = column + 2 * lane.t;
+        if (op.patch >= 0) {
+            line += program.tables[op.patch + 2 * c] << program.rows_log;
+            c = program.tables[op.patch + 2 * c + 1];
         }
-        if (op.paired && channel < end)
-            store_pair(shared, op.y, line, row, channel, v[0], v[1]);
+#pragma unroll
+        for (int odd = 0; odd < 2; odd++) {
+            v[odd][j] = sums[2 * j + odd];
+            if (op.constant >= 0)
+                v[odd][j] += program.constants[op.constant + c];
+            if (op.has_residual)
+                v[odd][j] += load_at(shared, op.residual, line + odd, row + odd, c);
+            v[odd][j] = activated(op.activation, v[odd][j]);
+            if (!op.paired)
+                store_at(shared, op.y, line + odd, row + odd, c, v[odd][j]);
+        }
     }
+    if (op.paired && channel < end)
+#pragma unroll
+        for (int odd = 0; odd < 2; odd++)
+            store_pair(shared, op.y, column + 2 * lane.t + odd, row + odd, channel, v[odd][0], v[odd][1]);
 }
 
 // The same for what most networks are made of: two channels at once, no residual, relu or nothing.

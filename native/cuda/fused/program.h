@@ -90,6 +90,9 @@ struct Operator {
     int32_t tiles = 1;
     bool gathered = false, paired = false;
     int32_t parts = 1;
+    // In the tables, where an output channel stands for a position of a patch: by channel, how many positions
+    // further on it is stored, and as which channel. −1: channels are what they are called.
+    int32_t patch = -1;
     // Words of the scratch that one part's sums take.
     int32_t part_words = 0;
     // In the tables: Item[items], by warp: item i is warp i mod `warps`.

@@ -18,12 +18,11 @@ __global__ void __launch_bounds__(threads, 1)
     fused_run(const Program program, const float* input, float* output, const int64_t rows) {
     float* shared = reinterpret_cast<float*>(shared_memory());
     load_weights(program, shared);
-    const int64_t group = int64_t{1} << program.rows_log;
-    for (int64_t first = int64_t{blockIdx.x} * group; first < rows; first += int64_t{gridDim.x} * group) {
-        load_rows(program, shared, input, first, rows);
+    for (unsigned group = blockIdx.x; int64_t{group} << program.rows_log < rows; group += gridDim.x) {
+        load_rows(program, shared, input, int64_t{group} << program.rows_log, rows);
         __syncthreads();
         walk<precision>(program, shared);
-        store_rows(program, shared, output, first, rows);
+        store_rows(program, shared, output, int64_t{group} << program.rows_log, rows);
         // The input's place may be the output's.
         __syncthreads();
     }

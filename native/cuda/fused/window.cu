@@ -18,30 +18,106 @@ int step_channels(Precision precision) {
     return precision == Precision::bf16 ? 16 : 8;
 }
 
-// Output positions that have the same taps; (h, w) modulo the stride of a transposed window.
+// A window of few output channels would leave most rows of an instruction idle: there a patch of positions is
+// computed at once, (position, channel) in place of channels, over all taps that one of them has. Weights of
+// taps that a position does not have are zeros.
+struct Patch {
+    int h = 1, w = 1;
+    int size() const { return h * w; }
+};
+
+// Output positions (or patches of them) that have the same taps.
 struct PositionClass {
-    std::vector<WindowTap> taps;
-    // At [i] of positions: the position, and where tap j reads: [i·taps + j], −1 in the padding.
+    int taps = 0;
+    // [taps][patch]: which of the kernel's taps that is for a position of the patch; −1: none.
+    std::vector<int32_t> kernel;
+    // At [i] of positions: the first of the patch, and where tap j reads: [i·taps + j], −1 in the padding.
     std::vector<int32_t> positions, from;
     // Of the sum.
     int steps = 0;
 };
 
+// Taps of a patch, as it stands: where they read, beside where the patch's own reading begins.
+struct PatchTap {
+    int h, w;
+    std::vector<int32_t> kernel;
+};
+
+std::vector<PatchTap> taps_of_patch(const WindowShape& s, const Patch& patch, int class_h, int class_w) {
+    std::vector<PatchTap> taps;
+    for (int a = 0; a < patch.h; a++)
+        for (int b = 0; b < patch.w; b++) {
+            const int h = s.transposed ? (class_h + a) % s.stride_h : 0,
+                      w = s.transposed ? (class_w + b) % s.stride_w : 0;
+            for (const WindowTap& tap : taps_of(s, h, w)) {
+                const int y = (s.transposed ? a / s.stride_h : a * s.stride_h) + tap.h,
+                          x = (s.transposed ? b / s.stride_w : b * s.stride_w) + tap.w;
+                const auto found = std::find_if(
+                    taps.begin(), taps.end(), [&](const PatchTap& one) { return one.h == y && one.w == x; });
+                PatchTap& one =
+                    found != taps.end()
+                        ? *found
+                        : taps.emplace_back(PatchTap{y, x, std::vector<int32_t>(patch.size(), -1)});
+                one.kernel[a * patch.w + b] = tap.kernel_index;
+            }
+        }
+    std::sort(taps.begin(), taps.end(),
+              [](const PatchTap& a, const PatchTap& b) { return a.h != b.h ? a.h < b.h : a.w < b.w; });
+    return taps;
+}
+
+// The patch that costs fewest instructions; one position where channels fill them, or where operands are
+// gathered.
+Patch patch_of(const WindowShape& s, Precision precision) {
+    Patch best;
+    if (s.groups > 1 || is_gathered(s, precision) || s.out_channels > tile_channels / 2)
+        return best;
+    const int step_h = s.transposed ? s.stride_h : 1, step_w = s.transposed ? s.stride_w : 1;
+    int64_t least = 0;
+    for (int h = 0; h < step_h; h++)
+        for (int w = 0; w < step_w; w++)
+            least += static_cast<int64_t>(taps_of(s, h, w).size());
+    // Of one patch of step_h × step_w positions, one after the other; then of all.
+    least *= int64_t{s.out_height} * s.out_width / (step_h * step_w);
+    for (int h = step_h; h <= tile_channels; h += step_h)
+        for (int w = step_w; h * w * s.out_channels <= tile_channels; w += step_w) {
+            if (s.out_height % h != 0 || s.out_width % w != 0)
+                continue;
+            const Patch patch{h, w};
+            const int64_t cost = static_cast<int64_t>(taps_of_patch(s, patch, 0, 0).size()) *
+                                 (int64_t{s.out_height} / h) * (s.out_width / w);
+            if (cost < least) {
+                least = cost;
+                best = patch;
+            }
+        }
+    return best;
+}
+
 std::vector<PositionClass> classes_of(const WindowShape& s, Precision precision) {
-    const int class_h = s.transposed ? s.stride_h : 1, class_w = s.transposed ? s.stride_w : 1;
-    const int step_h = s.transposed ? 1 : s.stride_h, step_w = s.transposed ? 1 : s.stride_w;
+    const Patch patch = patch_of(s, precision);
+    const bool patched = patch.size() > 1;
+    // Classes are (h, w) modulo the stride of a transposed window; patches hold whole strides.
+    const int class_h = s.transposed && !patched ? s.stride_h : 1,
+              class_w = s.transposed && !patched ? s.stride_w : 1;
+    const int move_h = std::max(class_h, patch.h), move_w = std::max(class_w, patch.w);
+    const int step_h = s.transposed ? move_h / s.stride_h : move_h * s.stride_h,
+              step_w = s.transposed ? move_w / s.stride_w : move_w * s.stride_w;
     const int channels = s.channels / s.groups, step = step_channels(precision);
     const bool gathered = is_gathered(s, precision);
     std::vector<PositionClass> classes;
     for (int h = 0; h < class_h; h++)
         for (int w = 0; w < class_w; w++) {
-            PositionClass one{taps_of(s, h, w), {}, {}};
-            const int taps = static_cast<int>(one.taps.size());
-            one.steps = gathered ? (taps * channels + step - 1) / step : taps * (channels / step);
-            for (int i = 0; h + i * class_h < s.out_height; i++)
-                for (int j = 0; w + j * class_w < s.out_width; j++) {
-                    one.positions.push_back((h + i * class_h) * s.out_width + w + j * class_w);
-                    for (const WindowTap& tap : one.taps) {
+            const std::vector<PatchTap> taps = taps_of_patch(s, patch, h, w);
+            PositionClass one;
+            one.taps = static_cast<int>(taps.size());
+            one.steps = gathered ? (one.taps * channels + step - 1) / step : one.taps * (channels / step);
+            for (const PatchTap& tap : taps)
+                one.kernel.insert(one.kernel.end(), tap.kernel.begin(), tap.kernel.end());
+            for (int i = 0; h + i * move_h < s.out_height; i++)
+                for (int j = 0; w + j * move_w < s.out_width; j++) {
+                    one.positions.push_back((h + i * move_h) * s.out_width + w + j * move_w);
+                    for (const PatchTap& tap : taps) {
                         const int y = i * step_h + tap.h, x = j * step_w + tap.w;
                         const bool inside = y >= 0 && y < s.height && x >= 0 && x < s.width;
                         one.from.push_back(inside ? y * s.width + x : -1);
@@ -53,6 +129,7 @@ std::vector<PositionClass> classes_of(const WindowShape& s, Precision precision)
     return classes;
 }
 
+// A patch fills no more than one tile.
 int tiles_of_group(const WindowShape& s) {
     return (s.out_channels / s.groups + tile_channels - 1) / tile_channels;
 }
@@ -126,11 +203,17 @@ template <class Row> int32_t append_row(std::vector<int32_t>& to, const Row& row
     return at;
 }
 
+// What is read four numbers at a time begins at a multiple of four.
+void align(std::vector<int32_t>& to) {
+    to.resize((to.size() + 3) / 4 * 4);
+}
+
 // Where elements of a gathered step lie, for each position of a class: [positions][steps·step_channels].
 std::vector<int32_t> append_gathered(const WindowShape& s, const PositionClass& one, int step, int rows,
                                      std::vector<int32_t>& to) {
+    align(to);
     std::vector<int32_t> begins;
-    const int taps = static_cast<int>(one.taps.size()), channels = s.channels / s.groups;
+    const int taps = one.taps, channels = s.channels / s.groups;
     for (size_t i = 0; i < one.positions.size(); i++) {
         begins.push_back(static_cast<int32_t>(to.size()));
         for (int k = 0; k < one.steps * step; k++) {
@@ -161,7 +244,9 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
     const std::vector<PositionClass> classes = classes_of(s, precision);
     const Cut cut = cut_of(s, classes, precision, rows);
     const int step = step_channels(precision), channels = s.channels / s.groups;
-    const int outputs = s.out_channels / s.groups, area = s.kernel_h * s.kernel_w;
+    const Patch patch = patch_of(s, precision);
+    const int of_position = s.out_channels / s.groups, outputs = of_position * patch.size();
+    const int area = s.kernel_h * s.kernel_w;
     const int blocks = tiles_of_group(s) / cut.tiles, column_tiles = rows / column_rows;
     const int row_words = op.x.element == Element::bf16 ? op.x.channels / 2 : op.x.channels;
     op.gathered = is_gathered(s, precision);
@@ -170,18 +255,31 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
     op.tiles = cut.tiles;
     op.parts = cut.parts;
     op.part_words = cut.tiles * cut.columns * 128;
-    const auto weight_at = [&](int group, int output, int tap, int channel) {
+    // `output` counts channels within positions of the patch.
+    const auto weight_at = [&](const PositionClass& one, int group, int output, int tap, int channel) {
         if (output >= outputs)
             return 0.0f;
-        const int64_t at = s.transposed ? int64_t{group * channels + channel} * outputs + output
-                                        : int64_t{group * outputs + output} * channels + channel;
-        return weights[at * area + tap];
+        const int index = one.kernel[tap * patch.size() + output / of_position], o = output % of_position;
+        if (index < 0)
+            return 0.0f;
+        const int64_t at = s.transposed ? int64_t{group * channels + channel} * of_position + o
+                                        : int64_t{group * of_position + o} * channels + channel;
+        return weights[at * area + index];
     };
+    if (patch.size() > 1) {
+        op.patch = static_cast<int32_t>(to.numbers.size());
+        for (int output = 0; output < outputs; output++) {
+            const int position = output / of_position;
+            to.numbers.push_back(position / patch.w * s.out_width + position % patch.w);
+            to.numbers.push_back(output % of_position);
+        }
+        op.paired = false;
+    }
 
     // Each with what it costs.
     std::vector<std::pair<int64_t, std::vector<Item>>> work;
     for (const PositionClass& one : classes) {
-        const int taps = static_cast<int>(one.taps.size()), of_tap = channels / step;
+        const int taps = one.taps, of_tap = channels / step;
         std::vector<int32_t> gathered;
         if (op.gathered)
             gathered = append_gathered(s, one, step, rows, to.numbers);
@@ -195,8 +293,8 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
                             const int column = i * step + k;
                             if (column >= taps * channels)
                                 return 0.0f;
-                            return weight_at(group, (block * cut.tiles + tile) * tile_channels + output,
-                                             one.taps[column / channels].kernel_index, column % channels);
+                            return weight_at(one, group, (block * cut.tiles + tile) * tile_channels + output,
+                                             column / channels, column % channels);
                         });
                 for (int first = 0; first < all; first += cut.columns) {
                     Item item{};
@@ -216,8 +314,7 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
                         item.part = part;
                         item.entries = 0;
                         // Entries of an item lie one after the other.
-                        while (to.numbers.size() % 4 != 0)
-                            to.numbers.push_back(0);
+                        align(to.numbers);
                         item.first_entry = static_cast<int32_t>(to.numbers.size());
                         const auto append = [&](int begin, int end, int from_step, auto column) {
                             Entry entry{};
@@ -260,8 +357,7 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
     for (size_t begin = round; begin < work.size(); begin += 2 * round)
         std::reverse(work.begin() + static_cast<int64_t>(begin),
                      work.begin() + static_cast<int64_t>(std::min(begin + round, work.size())));
-    while (to.numbers.size() % 4 != 0)
-        to.numbers.push_back(0);
+    align(to.numbers);
     op.item_table = static_cast<int32_t>(to.numbers.size());
     op.items = 0;
     for (const auto& [cost, items] : work)
