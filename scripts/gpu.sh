@@ -4,19 +4,21 @@
 #
 #   scripts/gpu.sh [--quick] [--no-tests] [--no-bench] [--sanitize] [--out FOLDER]
 #
-#   --quick     tenths of the large cases in the benches
+#   --quick     benches at a tenth of the size alone; otherwise the full cases come after them
 #   --sanitize  the test programs once more under compute-sanitizer: memcheck, then racecheck (slow)
-#   --out       where <card>-<date>.json goes (default: bench/results)
+#   --out       where results go (default: bench/results)
 #
-# Every part says how long it took; a part that fails does not keep the next one from running, but the exit code is 1.
-# Where there is no device everything is built, and the tests say so.
+# In this order: build, kernel tests, tests through the addon, quick benches, full benches, sanitizers. A part that fails
+# does not keep the next one from running, but the exit code is 1. Results are written as they come: gpu-run.log, the
+# lines of every bench (gpu-*.jsonl), and after each of them the record <card>-<date>.json (quick ones: …-quick.json).
+# Where there is no device everything is built for sm_90, and the tests say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests=1 bench=1 sanitize=0 out=bench/results bench_options=()
+quick=0 tests=1 bench=1 sanitize=0 out=bench/results
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) bench_options+=(--quick) ;;
+    --quick) quick=1 ;;
     --no-tests) tests=0 ;;
     --no-bench) bench=0 ;;
     --sanitize) sanitize=1 ;;
@@ -25,6 +27,8 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+mkdir -p "$out"
+exec > >(tee "$out/gpu-run.log") 2>&1
 
 failed=()
 part() {
@@ -41,31 +45,48 @@ unpack() {
   mkdir -p .gpu/pack
   tar -C .gpu/pack -xJf .gpu/pack.tar.xz
   [ -d dist ] || cp -r .gpu/pack/dist dist
+  [ -d node_modules ] || cp -r .gpu/pack/node_modules node_modules
 }
 
+# The log is kept; what is shown of it are the errors.
 build() {
   command -v nvcc > /dev/null || export PATH="$PATH:/usr/local/cuda/bin"
-  command -v nvcc > /dev/null || { echo "gpu: nvcc was not found" >&2; exit 1; }
+  command -v nvcc > /dev/null || { echo "gpu: nvcc was not found" >&2; return 1; }
   local options=(-DCMAKE_BUILD_TYPE=Release "-DCMAKE_JS_INC=$PWD/.gpu/pack/node-api"
     "-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$PWD/.gpu/build/Release" "-DEIGEN_INCLUDE_DIR=$PWD/.gpu/pack/eigen")
-  if command -v ninja > /dev/null; then options+=(-G Ninja); fi
+  local keep_going=-k
+  if command -v ninja > /dev/null; then options+=(-G Ninja) keep_going=-k0; fi
   # Code for the card that is here, and no other: that is twice as fast.
   local capability
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .) || true
-  if [ -n "$capability" ]; then options+=("-DCMAKE_CUDA_ARCHITECTURES=$capability-real"); fi
-  DNNLROOT="$PWD/.gpu/pack" cmake -S . -B .gpu/build "${options[@]}"
-  cmake --build .gpu/build --parallel "$(nproc)"
-  cmake --build .gpu/build --parallel "$(nproc)" --target cuda_device_tests cuda_bench
+  options+=("-DCMAKE_CUDA_ARCHITECTURES=${capability:-90}-real")
+  echo "for sm_${capability:-90} on $(nproc) cores"
+  local status=0
+  DNNLROOT="$PWD/.gpu/pack" cmake -S . -B .gpu/build "${options[@]}" > "$out/gpu-build.log" 2>&1 &&
+    cmake --build .gpu/build --parallel "$(nproc)" --target all cuda_device_tests cuda_bench -- "$keep_going" \
+      >> "$out/gpu-build.log" 2>&1 || status=1
+  if [ "$status" -ne 0 ]; then
+    grep -E 'error|Error|FAILED|fatal' "$out/gpu-build.log" | head -n 30 || tail -n 30 "$out/gpu-build.log"
+    echo "all of it is in $out/gpu-build.log"
+  fi
+  return "$status"
 }
 
+# The programs of native/test on the device, each under "$@".
 run_tests() {
-  local program status=0 code
-  for program in .gpu/build/cuda_*_on_device; do
-    code=0
-    timeout 300 "$@" "$program" || code=$?
+  local source name program status=0 code start
+  for source in native/test/cuda_*_test.cpp; do
+    name=$(basename "$source" .cpp) program=.gpu/build/${name}_on_device
+    if [ ! -x "$program" ]; then
+      echo "$name: was not built"
+      status=1
+      continue
+    fi
+    code=0 start=$SECONDS
+    timeout 120 "$@" "$program" || code=$?
     # 77: there is nothing to run on.
     if [ "$code" -ne 0 ] && [ "$code" -ne 77 ]; then
-      echo "$(basename "$program"): exit code $code"
+      echo "$name: exit code $code after $((SECONDS - start)) s"
       status=1
     fi
   done
@@ -73,42 +94,63 @@ run_tests() {
 }
 
 run_node_tests() {
-  "$node" --test --test-reporter=spec test/cuda/device.test.mjs
+  timeout 240 "$node" --test --test-reporter=spec test/cuda/*.test.mjs
 }
 
+# run_bench PROGRAM-OR-SCRIPT-ARGUMENTS… : appends the lines to FILE and reports what there is so far.
 run_bench() {
-  if ! nvidia-smi > /dev/null 2>&1; then
-    echo "skipped: no CUDA device"
-    return 0
-  fi
-  local status=0
-  .gpu/build/cuda_bench "${bench_options[@]}" | tee .gpu/kernels.jsonl || status=1
-  python3 bench/cuda/peers.py "${bench_options[@]}" | tee .gpu/peers.jsonl || status=1
-  python3 bench/cuda/report.py .gpu/kernels.jsonl .gpu/peers.jsonl "$out" || status=1
+  local file=$1 suffix=$2 status=0
+  shift 2
+  timeout 200 "$@" | tee -a "$out/gpu-$file$suffix.jsonl" || status=1
+  python3 bench/cuda/report.py "$out/gpu-rows$suffix.jsonl" "$out/gpu-peers$suffix.jsonl" "$out" "$suffix" \
+    > "$out/gpu-table$suffix.txt" || status=1
   return "$status"
+}
+
+# All benches at one size: ours before the peers, so that those come last who may take longest.
+run_benches() {
+  local suffix=$1 part_name
+  shift
+  rm -f "$out/gpu-rows$suffix.jsonl" "$out/gpu-peers$suffix.jsonl"
+  part "limits$suffix" run_bench peers "$suffix" python3 bench/cuda/peers.py --only limits
+  for part_name in extraction convolutions kernels; do
+    part "$part_name$suffix" run_bench rows "$suffix" .gpu/build/cuda_bench "$@" --only "$part_name" \
+      --graphs .gpu/pack/graphs --points .gpu/points
+  done
+  for part_name in extraction convolutions kernels; do
+    part "peers, $part_name$suffix" run_bench peers "$suffix" python3 bench/cuda/peers.py "$@" --only "$part_name" \
+      --graphs .gpu/pack/graphs --points .gpu/points
+  done
+  printf '\n'
+  cat "$out/gpu-table$suffix.txt"
 }
 
 unpack
 node=$PWD/.gpu/pack/bin/node
 export LD_LIBRARY_PATH="$PWD/.gpu/pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export LATDYN_ADDON="$PWD/.gpu/build/Release/latent_dynamics.node"
-printf '== build\n'
-start=$SECONDS
-build > .gpu/build.log 2>&1 || { tail -n 40 .gpu/build.log; echo "gpu: the build failed; all of it is in .gpu/build.log" >&2; exit 1; }
-printf -- '-- build: %d s\n' $((SECONDS - start))
+if [ -z "${LATDYN_SHARED:-}" ] && [ ! -d ../shared ]; then export LATDYN_SHARED="$PWD/.gpu/pack/shared"; fi
+part "build" build
 
 if [ "$tests" -eq 1 ]; then
   part "kernel tests" run_tests
   part "tests through the addon" run_node_tests
 fi
-if [ "$bench" -eq 1 ]; then part "benches" run_bench; fi
+if [ "$bench" -eq 1 ]; then
+  if nvidia-smi > /dev/null 2>&1; then
+    run_benches -quick --quick
+    if [ "$quick" -eq 0 ]; then run_benches ""; fi
+  else
+    printf '\n== benches\nskipped: no CUDA device\n'
+  fi
+fi
 if [ "$sanitize" -eq 1 ]; then
   part "memcheck" run_tests compute-sanitizer --tool memcheck --error-exitcode 9
   part "racecheck" run_tests compute-sanitizer --tool racecheck --error-exitcode 9
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
-  printf '\ngpu: failed: %s\n' "$(IFS=,; echo "${failed[*]}")"
+  printf '\ngpu: failed: %s (%d s in all)\n' "$(IFS=,; echo "${failed[*]}")" "$SECONDS"
   exit 1
 fi
-printf '\ngpu: done\n'
+printf '\ngpu: done in %d s\n' "$SECONDS"

@@ -1,9 +1,10 @@
-"""Puts what kernels.cpp and peers.py measured into one record and one table.
+"""Puts what cuda_bench and peers.py measured into one record and one table.
 
-    python3 bench/cuda/report.py KERNELS.jsonl PEERS.jsonl FOLDER
+    python3 bench/cuda/report.py ROWS.jsonl PEERS.jsonl FOLDER [SUFFIX]
 
-FOLDER gets <card>-<date>.json. A row's limit is the larger of its FLOPs over the TF32 rate and its bytes over the
-copy rate, both as peers.py measured them in this run on this card; its share is that limit over the median time.
+FOLDER gets <card>-<date><SUFFIX>.json; it may be called again whenever there are more rows. A row's limit is the larger of its
+FLOPs over the card's matrix rate in the row's precision and its bytes over the copy rate, both as peers.py measured
+them in this run on this card; its share is that limit over the median time. Of peers of one kind the fastest counts.
 Standard library alone.
 """
 
@@ -16,54 +17,87 @@ import sys
 
 
 def lines(path):
-    return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines() if line.startswith("{")]
+    file = pathlib.Path(path)
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
 
 
-def record_of(kernels, peers, date):
-    card = next((row for row in peers if "card" in row), None)
+def with_limit(row, limits):
+    rate, copies = limits.get(f"{row['precision']}FlopsPerSecond"), limits.get("bytesPerSecond")
+    if rate is None or copies is None:
+        return {}
+    compute, memory = row["flops"] / rate, row["bytes"] / copies
+    return {
+        "limitSeconds": max(compute, memory),
+        "limitedBy": row["precision"] if compute >= memory else "memory",
+        "share": max(compute, memory) / row["median"],
+    }
+
+
+def peers_of(row, peers):
+    """The fastest peer of each kind with how many times as long it took; a failed one where there is no other."""
+    found = {}
+    for peer in peers:
+        # A peer that names a shape is of that shape and precision alone.
+        same = all(peer[key] == row[key] for key in ("shape", "precision") if "shape" in peer and key in peer)
+        if peer["peer"] != row["name"] or not same:
+            continue
+        kind = peer.get("kind", "eager")
+        before = found.get(kind)
+        if before is None or peer.get("seconds", float("inf")) < before.get("seconds", float("inf")):
+            found[kind] = peer
+    return {
+        kind: {**peer, **({"timesAsLong": peer["seconds"] / row["median"]} if "seconds" in peer else {})}
+        for kind, peer in found.items()
+    }
+
+
+def record_of(rows, peers, date):
     limits = {row["limit"]: row["value"] for row in peers if "limit" in row}
-    by_name = {row["peer"]: row for row in peers if "peer" in row}
-    rows = []
-    for kernel in kernels:
-        median = statistics.median(kernel["seconds"])
-        row = {**kernel, "median": median}
-        if "tf32FlopsPerSecond" in limits and "bytesPerSecond" in limits:
-            compute = kernel["flops"] / limits["tf32FlopsPerSecond"]
-            memory = kernel["bytes"] / limits["bytesPerSecond"]
-            row["limitSeconds"] = max(compute, memory)
-            row["limitedBy"] = "tf32" if compute >= memory else "memory"
-            row["share"] = row["limitSeconds"] / median
-        peer = by_name.get(kernel["name"])
-        if peer is not None:
-            row["peer"] = {key: peer[key] for key in ("by", "seconds", "failed") if key in peer}
-            if "seconds" in peer:
-                row["timesAsFast"] = peer["seconds"] / median
-        rows.append(row)
-    return {"date": date, "card": card, "limits": limits, "rows": rows}
+    measured = []
+    for row in rows:
+        if "failed" in row:
+            measured.append(row)
+            continue
+        row = {**row, "median": statistics.median(row["seconds"])}
+        row["flopsPerSecond"] = row["flops"] / row["median"]
+        if "points" in row:
+            row["pointsPerSecond"] = row["points"] / row["median"]
+        measured.append(
+            {**row, **with_limit(row, limits), "peers": peers_of(row, [peer for peer in peers if "peer" in peer])}
+        )
+    card = next((row for row in peers if "card" in row), None)
+    return {"date": date, "card": card, "limits": limits, "rows": measured, "peers": peers}
 
 
 def table_of(record):
-    out = [f"{'kernel':<18} {'shape':<34} {'seconds':>10} {'limit':>10} {'share':>7} {'peer':>10} {'times':>7}"]
+    out = [f"{'row':<28} {'variant':<18} {'shape':<30} {'seconds':>10} {'limit':>10} {'share':>6}  peers"]
     for row in record["rows"]:
-        peer = row.get("peer", {})
-        out.append(
-            f"{row['name']:<18} {row['shape']:<34} {row['median']:>10.4f}"
-            + (f" {row['limitSeconds']:>10.4f} {row['share']:>6.0%} " if "share" in row else f" {'-':>10} {'-':>7}")
-            + (f" {peer['seconds']:>10.4f} {row['timesAsFast']:>6.1f}x" if "seconds" in peer else f" {'-':>10} {'-':>7}")
-        )
+        start = f"{row['name']:<28} {row.get('variant', ''):<18}"
+        if "failed" in row:
+            out.append(f"{start} {row['failed']}")
+            continue
+        limit = f"{row['limitSeconds']:>10.4g} {row['share']:>6.1%}" if "share" in row else f"{'-':>10} {'-':>6}"
+        told = [
+            f"{kind} {peer['timesAsLong']:.1f}x" + (" (extrapolated)" if "extrapolatedFrom" in peer else "")
+            if "seconds" in peer
+            else f"{kind}: {peer['failed']}"
+            for kind, peer in row["peers"].items()
+        ]
+        out.append(f"{start} {row['shape']:<30} {row['median']:>10.4g} {limit}  {', '.join(told)}")
     return "\n".join(out)
 
 
 def main(arguments):
-    if len(arguments) != 3:
-        sys.exit("report: expected KERNELS.jsonl PEERS.jsonl FOLDER")
-    date = datetime.date.today().isoformat()
-    record = record_of(lines(arguments[0]), lines(arguments[1]), date)
+    if len(arguments) not in (3, 4):
+        sys.exit("report: expected ROWS.jsonl PEERS.jsonl FOLDER [SUFFIX]")
+    record = record_of(lines(arguments[0]), lines(arguments[1]), datetime.date.today().isoformat())
     name = record["card"]["card"] if record["card"] else "unknown card"
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     folder = pathlib.Path(arguments[2])
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{slug}-{date}.json"
+    file = folder / f"{slug}-{record['date']}{''.join(arguments[3:])}.json"
     file.write_text(json.dumps(record, indent=2) + "\n")
     print(table_of(record))
     print(f"\nwritten to {file}")

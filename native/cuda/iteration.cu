@@ -529,7 +529,7 @@ bool iterate(const Maps& maps, const float* initial, int64_t rows, const Iterate
         Iteration iteration(state, slots, traces, count, k, options, output, counters, totals, job);
         for (const DevicePlan* plan : phases)
             done = done && iteration.run(*plan, plan != phases.back());
-        if (first + count == rows)
+        if (!done || first + count == rows)
             job.stage(Stage::computed);
         bring_back(state, first, count, k, output);
         totals.finished += count;
