@@ -495,10 +495,14 @@ void bits() {
     alone(window_case(square(6, 20, 12, 3, 1, 1), 70, {ActivationKind::tanh}, true, true), 7, {0, 3, 6});
     alone(window_case(square(5, 3, 40, 4, 2, 1, true), 71, {ActivationKind::silu}), 9, {0, 8});
     alone(window_case(square(5, 6, 6, 3, 1, 1, false, 2), 72), 5, {1, 4});
-    // Enough rows for the large tiles, and a row for which there are smaller ones.
-    alone(window_case(linear(1, 36, 512), 73, {ActivationKind::relu}), 8448, {0, 255, 5000, 8447});
-    // The same of patches, of several images.
-    alone(window_case(square(9, 16, 192, 2), 74, {ActivationKind::relu}, true, true), 360, {0, 3, 200, 359});
+    // Enough rows for the large tiles, and a row for which there are smaller ones; the same of patches, of
+    // several images.
+    const int64_t many = on_host ? 300 : 40000;
+    alone(window_case(linear(1, 36, 128), 73, {ActivationKind::relu}), many, {0, 255, many - 1});
+    alone(window_case(linear(1, 20, 192), 74), many, {0, 255, many - 1});
+    alone(window_case(square(9, 16, 192, 2), 75, {ActivationKind::relu}, true, true), many / 30,
+          {0, many / 30 - 1});
+    alone(window_case(square(4, 16, 128, 3, 1, 1), 76), many / 12, {0, many / 12 - 1});
     const MatmulShape shape = heads(20, 33, 24, 2);
     const std::vector<float> a = gaussian(4, shape.a_row, 302).data, b = gaussian(4, shape.b_row, 303).data;
     for (Precision precision : precisions) {
@@ -587,6 +591,13 @@ void abuse() {
     CHECK(found.find("device: CUDA: allocating ") == 0, "%s", found.c_str());
     simt::limit_memory(int64_t{1} << 40);
     compare_window("after all that", one, 2, 92);
+    // Devices between sm_80 and sm_90 have 99 KiB.
+    simt::limit_shared_memory(99 << 10);
+    compare_window("little shared memory", window_case(linear(1, 20, 128), 93), 300, 94);
+    compare_window("little shared memory", window_case(square(4, 32, 128, 3, 1, 1), 95), 20, 96);
+    compare_window("little shared memory", window_case(square(9, 32, 64, 3, 2, 1), 97), 20, 98);
+    compare_matmul("little shared memory", heads(130, 20, 70, 1), 3, 99);
+    simt::limit_shared_memory(227 << 10);
 #endif
 }
 

@@ -46,13 +46,17 @@ template <class Number, class Tile> constexpr size_t patch_bytes(int32_t positio
     return tables + (stages + patches > sums ? stages + patches : sums);
 }
 // Places that there is room for: two blocks of 128 threads are to fit into the 228 KiB of sm_90, or one of
-// 256 into the 164 KiB of sm_80.
-template <class Number, class Tile> constexpr int64_t most_positions() {
-    constexpr size_t room = size_t{Tile::threads == 128 ? 112 : 160} << 10;
-    constexpr size_t one = 2 * Tile::row_fours * sizeof(typename Number::Four) + sizeof(int32_t);
-    static_assert(patch_bytes<Number, Tile>(0) < room);
-    return static_cast<int64_t>(
-        (room - Tile::rows * sizeof(int64_t) - 16 - sizeof(float) * Tile::stages * Tile::right_floats) / one);
+// 256 into the 164 KiB of sm_80; other devices have less.
+template <class Number, class Tile> int64_t most_positions() {
+    const int64_t room = std::min(int64_t{Tile::threads == 128 ? 112 : 160} << 10, shared_memory_limit());
+    const int64_t one = 2 * Tile::row_fours * sizeof(typename Number::Four) + sizeof(int32_t);
+    if (static_cast<int64_t>(patch_bytes<Number, Tile>(0)) > room)
+        return 0;
+    int64_t positions = (room - static_cast<int64_t>(patch_bytes<Number, Tile>(0))) / one;
+    // Patches may lie where the sums will.
+    while (static_cast<int64_t>(patch_bytes<Number, Tile>(static_cast<int32_t>(positions + 4))) <= room)
+        positions += 4;
+    return positions;
 }
 
 // Which image and output position a row of the tile is.

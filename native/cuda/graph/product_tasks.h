@@ -172,9 +172,12 @@ inline int tile_columns_for(int outputs, Precision precision) {
     return outputs > 32 ? 64 : outputs > 16 ? 32 : outputs > 8 ? 16 : 8;
 }
 
-// Warps from which on a device is busy with those that have 64 rows: two of its blocks of four on each of 132
-// multiprocessors. Sums are the same with 64 rows and with 32.
-constexpr int64_t many_warps = 1056;
+// Whether tiles whose warps have 64 rows keep a device busy, and fit: eight of those warps are on a
+// multiprocessor. Sums are the same with 64 rows and with 32.
+template <class Tile> bool enough_for(int64_t blocks, size_t shared) {
+    return blocks * Tile::threads >= int64_t{256} * multiprocessors() &&
+           static_cast<int64_t>(shared) <= shared_memory_limit();
+}
 
 // products_float32.cu, products_tensor.cu: one launch each. `columns` is what tile_columns_for gave;
 // most_rows: of the left matrix of a window's largest class.

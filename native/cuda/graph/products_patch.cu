@@ -44,9 +44,9 @@ template <class Number> struct Patches {
     }
     int32_t kernel_h, dilation_h, dilation_w;
 
-    // With Large where it fits and there are so many blocks, else with Small.
-    template <class Large, class Small> bool either(const WindowShape& shape, int64_t enough) {
-        if (fits<Large>(shape) && blocks<Large>() >= enough) {
+    // With Large where it fits and there are enough blocks, else with Small.
+    template <class Large, class Small> bool either(const WindowShape& shape) {
+        if (fits<Large>(shape) && enough_for<Large>(blocks<Large>(), 0)) {
             start<Large>();
             return true;
         }
@@ -61,11 +61,9 @@ template <class Number> struct Patches {
     bool run(const WindowShape& shape, int columns) {
         switch (columns) {
         case 128:
-            return either<TensorTile<Number, 4, 8, 2, true>, TensorTile<Number, 2, 8, 2, true>>(
-                shape, many_warps / 8);
+            return either<TensorTile<Number, 4, 8, 2, true>, TensorTile<Number, 2, 8, 2, true>>(shape);
         case 64:
-            return either<TensorTile<Number, 4, 8, 1, true>, TensorTile<Number, 2, 8, 1, true>>(
-                shape, many_warps / 4);
+            return either<TensorTile<Number, 4, 8, 1, true>, TensorTile<Number, 2, 8, 1, true>>(shape);
         case 32:
             return only<TensorTile<Number, 2, 4, 1, true>>(shape);
         case 16:

@@ -34,16 +34,19 @@ template <class Number> void start(const WindowTask& task, int columns, int64_t 
         using Tile = decltype(tile);
         launch_window<Tile>(tensor_window<Tile>, task, most_rows);
     };
-    const bool large = (most_rows + 255) / 256 * task.class_count * task.groups * task.column_tiles >=
-                       (columns == 128 ? many_warps / 8 : many_warps / 4);
-    if (columns == 128 && large)
-        with(TensorTile<Number, 4, 8, 2, true>{});
-    else if (columns == 128)
-        with(TensorTile<Number, 2, 8, 2, true>{});
-    else if (columns == 64 && large)
-        with(TensorTile<Number, 4, 8, 1, true>{});
+    const auto either = [&](auto large, auto small) {
+        using Large = decltype(large);
+        const int64_t blocks =
+            (most_rows + Large::rows - 1) / Large::rows * task.class_count * task.groups * task.column_tiles;
+        if (enough_for<Large>(blocks, shared_bytes<Large>()))
+            with(large);
+        else
+            with(small);
+    };
+    if (columns == 128)
+        either(TensorTile<Number, 4, 8, 2, true>{}, TensorTile<Number, 2, 8, 2, true>{});
     else if (columns == 64)
-        with(TensorTile<Number, 2, 8, 1, true>{});
+        either(TensorTile<Number, 4, 8, 1, true>{}, TensorTile<Number, 2, 8, 1, true>{});
     else if (columns == 32)
         with(TensorTile<Number, 2, 4, 1, true>{});
     else if (columns == 16)

@@ -112,7 +112,7 @@ int32_t multiprocessors() {
     return devices()[0].multiprocessors;
 }
 int64_t shared_memory_limit() {
-    return 227 << 10;
+    return static_cast<int64_t>(simt::shared_memory_limit());
 }
 
 void* allocate_mapped(size_t bytes) {

@@ -156,6 +156,7 @@ struct Machine {
     Schedule schedule = Schedule::forward;
     std::mt19937_64 random;
     int64_t launches_left = -1;
+    size_t shared_limit = most_shared;
 
     std::vector<Fiber> fibers;
     std::vector<Meeting> meetings;
@@ -283,6 +284,14 @@ void use_schedule(Schedule schedule, uint64_t seed) {
     machine.random.seed(seed);
 }
 
+void limit_shared_memory(size_t bytes) {
+    machine.shared_limit = std::min(bytes, most_shared);
+}
+
+size_t shared_memory_limit() {
+    return machine.shared_limit;
+}
+
 void fail_launch_after(int64_t launches) {
     machine.launches_left = launches;
 }
@@ -291,7 +300,7 @@ void run(const char* name, unsigned grid, unsigned threads, size_t shared,
          const std::function<void()>& body) {
     const std::lock_guard lock(machine.busy);
     if (grid < 1 || grid > 2147483647u || threads < 32 || threads > most_threads || threads % 32 != 0 ||
-        shared > most_shared)
+        shared > machine.shared_limit)
         throw Fault(std::string(name) + ": no device takes a grid of " + std::to_string(grid) +
                     " blocks of " + std::to_string(threads) + " threads with " + std::to_string(shared) +
                     " bytes of shared memory");

@@ -46,6 +46,9 @@ void use_schedule(Schedule schedule, uint64_t seed = 0);
 
 // Bytes that Buffers may hold together; beyond it allocations fail as on a full device.
 void limit_memory(int64_t bytes);
+// Bytes of shared memory that a block may take, at most those of sm_90, 227 KiB.
+void limit_shared_memory(size_t bytes);
+size_t shared_memory_limit();
 // The launch that comes after `launches` further ones fails as on a broken device; negative: none.
 void fail_launch_after(int64_t launches);
 
