@@ -499,6 +499,8 @@ void bits() {
     // several images.
     const int64_t many = on_host ? 300 : 40000;
     alone(window_case(linear(1, 36, 128), 73, {ActivationKind::relu}), many, {0, 255, many - 1});
+    alone(window_case(linear(2, 20, 32), 77), 2 * many, {0, 255, 2 * many - 1});
+    alone(window_case(square(4, 16, 20, 3, 1, 1), 78), many / 4, {0, many / 4 - 1});
     alone(window_case(linear(1, 20, 192), 74), many, {0, 255, many - 1});
     alone(window_case(square(9, 16, 192, 2), 75, {ActivationKind::relu}, true, true), many / 30,
           {0, many / 30 - 1});

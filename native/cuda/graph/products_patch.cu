@@ -7,8 +7,9 @@
 // A stage, one tap of 16 channels, is 524,288 FLOPs: of TF32 512 clocks of the tensor cores of sm_80, 256 at
 // best of sm_90's. Out of shared memory come 16 KiB on the left (bf16: 8) and 16 KiB of weights (8), into it
 // 4 KiB (2) of weights and, for the next channels, 2.3 KiB: 306 clocks at 128 bytes each for TF32, 152 for
-// bf16, whose arithmetic takes half of TF32's. From L2 6.3 KiB (4.3) are 83 FLOPs a byte. So the limit is
-// the rate of mma.sync on sm_80, on sm_90 that and shared memory about equally.
+// bf16, whose arithmetic takes half of TF32's. From L2 come 6.3 KiB (4.3), 82 FLOPs a byte. So the limit is
+// the rate of mma.sync on sm_80, on sm_90 that and shared memory about equally. What a warp takes of the next
+// tap is loaded while it multiplies; the other block of the multiprocessor fills the rest of what it waits.
 #include "patch.h"
 
 namespace latdyn::cuda {
@@ -65,7 +66,7 @@ template <class Number> struct Patches {
         case 64:
             return either<TensorTile<Number, 4, 8, 1, true>, TensorTile<Number, 2, 8, 1, true>>(shape);
         case 32:
-            return only<TensorTile<Number, 2, 4, 1, true>>(shape);
+            return either<TensorTile<Number, 4, 4, 1, true>, TensorTile<Number, 2, 4, 1, true>>(shape);
         case 16:
             return only<TensorTile<Number, 2, 2, 1, true>>(shape);
         default:

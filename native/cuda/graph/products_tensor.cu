@@ -48,7 +48,7 @@ template <class Number> void start(const WindowTask& task, int columns, int64_t 
     else if (columns == 64)
         either(TensorTile<Number, 4, 8, 1, true>{}, TensorTile<Number, 2, 8, 1, true>{});
     else if (columns == 32)
-        with(TensorTile<Number, 2, 4, 1, true>{});
+        either(TensorTile<Number, 4, 4, 1, true>{}, TensorTile<Number, 2, 4, 1, true>{});
     else if (columns == 16)
         with(TensorTile<Number, 2, 2, 1, true>{});
     else
