@@ -372,6 +372,35 @@ void jacobian_products() {
               "J·v[%d]: %g, by differences %g", i, slopes[i], (values[i] - values[6 + i]) / 0.02f);
 }
 
+// Images that a linear layer writes or reads under another shape are not moved.
+void flat_images() {
+    const Attributes same{
+        {"strides", {1, 1}}, {"pads", {1, 1, 1, 1}}, {"dilations", {1, 1}}, {"groups", {1}}};
+    for (bool residual : {false, true})
+        for (bool twice : {false, true}) {
+            reseed(9);
+            Builder b;
+            int v = b.node("linear", {b.input({5}), b.constant({60, 5}), b.constant({60})}, {60}, {},
+                           {ActivationKind::elu, 1, 0});
+            const int flat = v;
+            v = b.node("reshape", {v}, {5, 3, 4});
+            const int w = b.constant({5, 5, 3, 3}, 0.2f);
+            v = b.node("conv", {v, w}, {5, 3, 4}, same, {ActivationKind::relu, 0, 0}, residual ? v : -1);
+            v = b.node("conv", {v, w}, {5, 3, 4}, same);
+            const int image = v;
+            v = b.node("reshape", {b.node("reshape", {v}, {5, 12})}, {60});
+            v = b.node("linear", {v, b.constant({7, 60}, 0.1f), b.constant({7})}, {7});
+            if (twice) {
+                v = b.node("concat", {v, flat, b.node("reshape", {image}, {60})}, {127}, {{"axis", {0}}});
+                v = b.node("linear", {v, b.constant({7, 127}, 0.1f)}, {7});
+            }
+            compare("flat image", b.graph);
+            const int launches = cuda::compile_plan(b.graph, cuda::Precision::float32)->info.launches;
+            if (!twice)
+                CHECK(launches == (residual ? 5 : 4), "%d launches of a small autoencoder", launches);
+        }
+}
+
 // Products on tensor cores: operands of 11 and of 8 digits.
 void fast_products() {
     const Autoencoder map(false);
@@ -505,6 +534,7 @@ int main() {
     odd_wiring();
     networks();
     jacobian_products();
+    flat_images();
     fast_products();
     refusals();
     limits();
