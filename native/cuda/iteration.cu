@@ -127,7 +127,7 @@ struct ControlTask {
     volatile Progress* progress;
     // Steps until the host is to look, and how many lie between two looks at the host's word.
     unsigned steps, look_every;
-    // So few live points that the list is to be made shorter.
+    // So few live points that the list is to be made shorter. (While there is a queue, all slots are full.)
     unsigned long long shrink_at;
     Condition condition;
 };
@@ -142,7 +142,7 @@ __global__ void control(ControlTask task) {
     const unsigned long long finished = words[word_finished], live = next - finished;
     const unsigned long long evaluations = words[word_evaluations] + words[word_live];
     const unsigned long long steps = words[word_steps] + 1;
-    bool go_on = steps < task.steps && live > 0 && (next < rows || live > task.shrink_at);
+    bool go_on = steps < task.steps && live > task.shrink_at;
     const bool look = !go_on || !task.condition.there || steps % task.look_every == 0;
     if (look && task.progress->stop != 0)
         go_on = false;
@@ -406,10 +406,7 @@ class Iteration {
                        ControlTask{count, words.get(), progress.get(), most, std::clamp(most / 16, 1u, 64u),
                                    shrink_at, condition});
             };
-            const auto as_wide = [&] {
-                return progress->live > shrink_at ||
-                       (progress->live > 0 && static_cast<int64_t>(progress->next) < count);
-            };
+            const auto as_wide = [&] { return progress->live > shrink_at; };
             step({});
             wait([this] { watch(); });
             if (!looked())

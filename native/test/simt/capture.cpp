@@ -17,11 +17,16 @@ using Work = std::vector<std::function<void()>>;
 bool conditional_nodes = true;
 Work* recording = nullptr;
 bool going_on = false;
+int64_t started = 0;
 
 } // namespace
 
 void offer_conditional_nodes(bool offered) {
     conditional_nodes = offered;
+}
+
+int64_t recordings_started() {
+    return started;
 }
 
 void enqueue(std::function<void()> work) {
@@ -75,6 +80,7 @@ void Loop::run(int times, const std::function<void()>& meanwhile) {
         throw Error("there is no recorded work");
     simt::refuse_while_recording("starting a graph");
     simt::going_on = true;
+    simt::started += graph->conditional ? 1 : times;
     for (int i = 0; graph->conditional ? simt::going_on : i < times; i++) {
         for (const auto& one : graph->work)
             one();

@@ -54,6 +54,8 @@ void fail_launch_after(int64_t launches);
 
 // Whether recorded work may go on by itself (capture.h), as drivers since CUDA 12.4 have it.
 void offer_conditional_nodes(bool offered);
+// How many times recorded work was started.
+int64_t recordings_started();
 // Bytes that Buffers and mapped memory hold together.
 int64_t memory_in_use();
 
