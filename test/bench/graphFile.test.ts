@@ -1,6 +1,6 @@
 /** The graphs that bench/cuda reads: written by JavaScript, read and run by C++, which has no reader of models. */
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync, truncateSync } from "node:fs";
+import { statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -9,23 +9,21 @@ import { data } from "../../src/dynamics/points.js";
 import { flopsOf } from "../../src/engines/inspect.js";
 import { graphOf } from "../../src/models/autoencoder.js";
 import { loadAutoencoder } from "../../src/models/load.js";
+import { buildPrograms, buildTree, hasBuildTree } from "../support/buildPrograms.js";
 import { runNative } from "../support/native.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const tree = join(root, "build", "cmake");
-const program = join(tree, "graph_file_test");
-const built = existsSync(join(tree, "CMakeCache.txt"));
+const program = join(buildTree, "graph_file_test");
 const run = (command: string, args: string[]) =>
   spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 });
 
-describe.skipIf(!built)("graph files of bench/cuda", () => {
+describe.skipIf(!hasBuildTree)("graph files of bench/cuda", () => {
   const folder = temporaryFolder();
   const file = join(folder, "mnist-conv-k16.bin");
 
   beforeAll(() => {
-    const { status, stdout, stderr } = run("cmake", ["--build", tree, "--target", "graph_file_test"]);
-    if (status !== 0) throw new Error(`the build of graph_file_test failed:\n${stdout}${stderr}`);
+    buildPrograms("graph_file_test");
     const exporter = join(root, "bench", "cuda", "export-graphs.mjs");
     const exported = run(process.execPath, [exporter, folder, "--only", "mnist-conv-k16"]);
     expect(exported).toMatchObject({ status: 0, stderr: "" });

@@ -3,14 +3,10 @@
  * against the CPU's kernel under several orders of the threads. Built here, in the tree of the addon's build.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
+import { buildPrograms, hasBuildTree as built, buildTree as tree } from "../support/buildPrograms.js";
 
-const tree = fileURLToPath(new URL("../../build/cmake/", import.meta.url));
-const built = existsSync(join(tree, "CMakeCache.txt"));
 const PROGRAMS = [
   "simt",
   ...[
@@ -31,13 +27,7 @@ const PROGRAMS = [
 
 describe.skipIf(!built)("kernels for CUDA on the host", () => {
   beforeAll(() => {
-    const jobs = String(availableParallelism());
-    const { status, stdout, stderr } = spawnSync(
-      "cmake",
-      ["--build", tree, "--target", "cuda_tests", "--parallel", jobs],
-      { encoding: "utf8", maxBuffer: 1 << 26 },
-    );
-    if (status !== 0) throw new Error(`the build of cuda_tests failed:\n${stdout}${stderr}`);
+    buildPrograms("cuda_tests");
   }, 600_000);
 
   it.each(PROGRAMS)("%s", { timeout: 300_000 }, (name) => {
