@@ -17,14 +17,14 @@ export {
 } from "./analysis/contraction.js";
 export { deviationRatio, redrawWeights } from "./analysis/contractionInitialisation.js";
 export { type Deduplicated, type DeduplicateOptions, deduplicate } from "./analysis/deduplicate.js";
-export type { DeviceOptions } from "./analysis/device.js";
-export type { MeasureOptions, StagedOptions } from "./analysis/kernel.js";
+export type { DeviceOptions, MeasureOptions, StagedOptions } from "./analysis/kernel.js";
 export { type KnnOptions, type KnnRule, type KnnScores, knnScore } from "./analysis/knn.js";
 export { type MahalanobisScores, mahalanobis } from "./analysis/mahalanobis.js";
 export {
   type Coefficients,
   type Memorization,
   type MemorizationInput,
+  type MemorizationOptions,
   type MemorizationRecord,
   type MemorizationRule,
   memorization,
@@ -63,6 +63,8 @@ export { type NpyArray, readNpyArray, writeNpy } from "./data/npy.js";
 export { openData } from "./data/open.js";
 export { type Preprocessor, prepareInputs, toPixels } from "./data/preprocess.js";
 export { readSafetensors, writeSafetensors } from "./data/safetensors.js";
+// Where things compute
+export { PRECISIONS, type PrecisionChoice } from "./device.js";
 // The method
 export { findAttractors } from "./dynamics/attractors.js";
 export {
@@ -157,11 +159,14 @@ export type { MaskOptions } from "./models/tokenSpec.js";
 export type {
   CompileOptions,
   CpuInfo,
+  CpuPlanInfo,
+  CudaPlanInfo,
   Isa,
   IterateOptions,
   IterateResult,
   Layout,
   PlanInfo,
+  Precision,
   Progress,
 } from "./native.js";
 // What to know before taking figures for a result

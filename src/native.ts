@@ -27,29 +27,60 @@ export interface NativeNode {
 
 export type Layout = "lanes" | "onednn";
 export type Isa = "avx512" | "avx2" | "portable";
+/** How products are computed: in float32, or on tensor cores from operands of 11 (tf32) or 8 (bf16) digits. */
+export type Precision = "float32" | "tf32" | "bf16";
 
-export interface CompileOptions {
-  /** Default: chosen by working-set size; `PlanInfo.reason` says why. */
-  layout?: Layout;
-  /** Default: the widest this processor has. */
-  isa?: Isa;
+/** Kernels and plans that also run on CUDA. */
+export interface DeviceChoice {
+  /** Number of a CUDA device (see `NativeAddon.cuda`), or -1, the default: the CPU. */
+  device?: number;
 }
 
-export interface PlanInfo {
+export interface CompileOptions extends DeviceChoice {
+  /** Of the CPU. Default: chosen by working-set size; `PlanInfo.reason` says why. */
+  layout?: Layout;
+  /** Of the CPU. Default: the widest this processor has. */
+  isa?: Isa;
+  /** Of a CUDA device: what iterate() begins in; all else is float32. Default float32. */
+  precision?: Precision;
+}
+
+interface AnyPlanInfo {
+  inputElements: number;
+  outputElements: number;
+  /** Packed weights, shared by all jobs. */
+  weightBytes: number;
+  /** Nominal: 2 × multiply-adds of conv, convTranspose, linear and matmul, padding taps included. */
+  flopsPerRow: number;
+  /** Why this layout. */
+  reason: string;
+}
+
+export interface CpuPlanInfo extends AnyPlanInfo {
+  device: "cpu";
   layout: Layout;
   isa: Isa;
   /** Rows computed at once by one worker. */
   tileRows: number;
-  inputElements: number;
-  outputElements: number;
   /** Activations of one worker. */
   arenaBytes: number;
-  /** Packed weights, shared by all workers. */
-  weightBytes: number;
-  /** Nominal: 2 × multiply-adds of conv, convTranspose, linear and matmul, padding taps included. */
-  flopsPerRow: number;
-  reason: string;
 }
+
+export interface CudaPlanInfo extends AnyPlanInfo {
+  device: "cuda";
+  /** Number of the device. */
+  index: number;
+  /** A launch for every operator or so, or one launch that keeps a row in shared memory. */
+  layout: "kernels" | "fused";
+  /** What iterate() begins in. */
+  precision: Precision;
+  /** Memory of the device for one row, beside input and output. */
+  rowBytes: number;
+  /** Launches that apply the map once. */
+  launches: number;
+}
+
+export type PlanInfo = CpuPlanInfo | CudaPlanInfo;
 
 /** Weights packed once, shared by any number of jobs at the same time. Freed by dispose() or by the collector. */
 export interface NativePlan {
@@ -120,12 +151,6 @@ export interface NativeIteration {
   readonly evaluations: number;
   /** The result; points still on their way are unfinished ones. Nothing may be called after it. */
   close(): Omit<IterateResult, "aborted" | "seconds">;
-}
-
-/** Kernels that also run on CUDA. */
-export interface DeviceChoice {
-  /** Number of a CUDA device (see `NativeAddon.cuda`), or -1, the default: the CPU. */
-  device?: number;
 }
 
 export interface DeduplicateOptions extends DeviceChoice {
@@ -355,7 +380,11 @@ export interface CudaDevice {
 }
 
 export interface CudaInfo {
-  /** The CUDA library lies beside the addon. */
+  /** The CUDA library's file. */
+  library: string;
+  /** LATDYN_CUDA_LIBRARY names it: it is opened whether or not there is a driver. */
+  given: boolean;
+  /** It exists. */
   built: boolean;
   /** Why it cannot be used; null where it can. */
   reason: string | null;
@@ -367,6 +396,7 @@ export interface NativeAddon {
   cpu(): CpuInfo;
   /** Opens the CUDA library where there is a driver. */
   cuda(): CudaInfo;
+  /** Throws where the graph cannot be run; its `code` is DEVICE_FAILURE where the device is what cannot. */
   compile(graph: NativeGraph, options: CompileOptions): NativePlan;
   /** input [rows, inputElements]. */
   apply(

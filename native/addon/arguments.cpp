@@ -4,6 +4,12 @@
 
 namespace latdyn::addon {
 
+Napi::Error device_error(Napi::Env env, const DeviceFailure& failure) {
+    Napi::Error error = Napi::Error::New(env, failure.what());
+    error.Set("code", Napi::String::New(env, "ERR_LATDYN_DEVICE"));
+    return error;
+}
+
 Napi::Object object_argument(const Napi::CallbackInfo& info, size_t i, const char* what) {
     if (i >= info.Length() || !info[i].IsObject())
         throw Error(std::string(what) + " should be an object");

@@ -1,6 +1,7 @@
 // Reading arguments: every check names the argument, what was found and what was expected.
 #pragma once
 
+#include "cuda_library.h"
 #include "graph_from_js.h"
 #include "latdyn/error.h"
 
@@ -18,12 +19,17 @@ namespace latdyn::addon {
 // Largest whole number that a JavaScript number holds exactly.
 constexpr int64_t largest_whole = 9007199254740991;
 
+// As JavaScript sees it: its `code` says that a device is what failed.
+Napi::Error device_error(Napi::Env env, const DeviceFailure& failure);
+
 // Errors of ours become JavaScript errors here and nowhere else.
 template <class Body> auto guarded(const Napi::CallbackInfo& info, Body body) -> decltype(body()) {
     try {
         return body();
     } catch (const Error& error) {
         throw Napi::Error::New(info.Env(), error.what());
+    } catch (const DeviceFailure& failure) {
+        throw device_error(info.Env(), failure);
     } catch (const std::bad_alloc&) {
         throw Napi::Error::New(info.Env(), "out of memory");
     }

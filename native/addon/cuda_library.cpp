@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 
@@ -36,12 +37,16 @@ std::filesystem::path library_file() {
 
 // The reason why not; empty where it went well.
 std::string open(Library& one) {
-    const std::filesystem::path file = library_file();
+    const char* given = std::getenv("LATDYN_CUDA_LIBRARY");
+    one.state.given = given != nullptr && *given != 0;
+    const std::filesystem::path file = one.state.given ? std::filesystem::path(given) : library_file();
+    one.state.library = file.string();
     std::error_code ignored;
     one.state.built = std::filesystem::exists(file, ignored);
     if (!one.state.built)
-        return "this build has no CUDA library: nvcc was not found when it was made";
-    if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) == nullptr)
+        return one.state.given ? "LATDYN_CUDA_LIBRARY names " + file.string() + ", which is not there"
+                               : "this build has no CUDA library: nvcc was not found when it was made";
+    if (!one.state.given && dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) == nullptr)
         return "there is no NVIDIA driver (libcuda.so.1 was not found)";
     void* opened = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (opened == nullptr)
@@ -94,21 +99,22 @@ CudaState cuda_state() {
     return one.state;
 }
 
+const latdyn_cuda_functions& cuda_functions() {
+    Library& one = library();
+    const std::lock_guard lock(one.mutex);
+    look(one);
+    if (!one.state.reason.empty())
+        throw DeviceFailure("CUDA cannot be used: " + one.state.reason);
+    return *one.functions;
+}
+
 bool run_on_cuda(int index, JobCounters& counters,
                  const std::function<int32_t(const latdyn_cuda_functions&, const latdyn_cuda_job*)>& body) {
-    Library& one = library();
-    const latdyn_cuda_functions* functions = nullptr;
-    {
-        const std::lock_guard lock(one.mutex);
-        look(one);
-        if (!one.state.reason.empty())
-            throw DeviceFailure("CUDA cannot be used: " + one.state.reason);
-        functions = one.functions;
-    }
+    const latdyn_cuda_functions& functions = cuda_functions();
     Call call{counters};
     std::array<char, 1024> message{};
     const latdyn_cuda_job job{index, 0, go_on, note, &call, message.data(), message.size()};
-    const int32_t status = body(*functions, &job);
+    const int32_t status = body(functions, &job);
     if (status == LATDYN_CUDA_OK)
         return true;
     if (status == LATDYN_CUDA_ABORTED)
@@ -117,6 +123,7 @@ bool run_on_cuda(int index, JobCounters& counters,
         throw Error(message.data());
     if (status == LATDYN_CUDA_DEVICE_FAILED) {
         // What failed once fails for good in this process: the next job is told so at once.
+        Library& one = library();
         const std::lock_guard lock(one.mutex);
         one.state.reason = std::string("a device failed earlier in this process (") + message.data() + ")";
         one.state.devices.clear();

@@ -17,7 +17,11 @@ struct DeviceFailure : std::runtime_error {
 };
 
 struct CudaState {
-    // The library lies beside the addon.
+    // The file that is opened: LATDYN_CUDA_LIBRARY, or the one beside the addon.
+    std::string library;
+    // LATDYN_CUDA_LIBRARY names it: it is opened whether or not there is a driver.
+    bool given = false;
+    // It exists.
     bool built = false;
     // Why it cannot be used; empty where it can.
     std::string reason;
@@ -26,6 +30,9 @@ struct CudaState {
 
 // Looks once, at the first call; any thread may ask. After a device has failed there is no device any more.
 CudaState cuda_state();
+
+// The table of functions. Throws DeviceFailure where CUDA cannot be used.
+const latdyn_cuda_functions& cuda_functions();
 
 // Calls body(functions, job), a function of the table, on device `index`; progress and abort go through
 // `counters`, notes to stderr. False where aborted. Throws Error for what the caller gave, DeviceFailure for

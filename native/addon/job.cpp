@@ -1,6 +1,6 @@
 #include "job.h"
 
-#include "cuda_library.h"
+#include "arguments.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -69,9 +69,7 @@ void settle(Napi::Env env, Job& job) {
     } catch (const Napi::Error& error) {
         job.deferred.Reject(error.Value());
     } catch (const DeviceFailure& failure) {
-        Napi::Error error = Napi::Error::New(env, failure.what());
-        error.Set("code", Napi::String::New(env, "ERR_LATDYN_DEVICE"));
-        job.deferred.Reject(error.Value());
+        job.deferred.Reject(device_error(env, failure).Value());
     } catch (const std::bad_alloc&) {
         job.deferred.Reject(Napi::Error::New(env, "out of memory").Value());
     } catch (const std::exception& error) {

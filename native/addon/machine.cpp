@@ -43,6 +43,8 @@ Napi::Value cuda_info(const Napi::CallbackInfo& info) {
         devices[devices.Length()] = one;
     }
     Napi::Object out = Napi::Object::New(env);
+    out["library"] = state.library;
+    out["given"] = state.given;
     out["built"] = state.built;
     out["reason"] = state.reason.empty() ? env.Null() : Napi::Value(Napi::String::New(env, state.reason));
     out["devices"] = devices;

@@ -1,12 +1,26 @@
 #pragma once
 
+#include "cuda_plan.h"
 #include "latdyn/plan.h"
 
 #include <napi.h>
 
 #include <memory>
+#include <optional>
+#include <variant>
 
 namespace latdyn::addon {
+
+// What a graph was compiled to: for the CPU, or for a device.
+using AnyPlan = std::variant<std::shared_ptr<const Plan>, std::shared_ptr<const CudaPlan>>;
+
+// Calls body(plan) with the one that it is.
+template <class Body> auto with_plan(const AnyPlan& plan, Body body) {
+    return std::visit([&](const auto& held) { return body(*held); }, plan);
+}
+
+// Elements of an input and of an output.
+std::pair<int64_t, int64_t> elements_of(const AnyPlan& plan);
 
 // A plan as JavaScript holds it; V8 is told how much memory hangs on it.
 class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
@@ -15,12 +29,12 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
     explicit PlanHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PlanHandle>(info) {}
     ~PlanHandle() override { release(); }
 
-    void hold(Napi::Env env, std::shared_ptr<const Plan> held);
+    void hold(Napi::Env env, AnyPlan held);
     // Throws Error after dispose().
-    std::shared_ptr<const Plan> get() const;
+    const AnyPlan& get() const;
 
   private:
-    std::shared_ptr<const Plan> plan;
+    std::optional<AnyPlan> plan;
     int64_t counted = 0;
 
     void release();
@@ -34,6 +48,6 @@ struct Classes {
 };
 
 // The plan at argument i. Throws Error for anything else.
-std::shared_ptr<const Plan> plan_argument(const Napi::CallbackInfo& info, size_t i);
+AnyPlan plan_argument(const Napi::CallbackInfo& info, size_t i);
 
 } // namespace latdyn::addon

@@ -10,16 +10,19 @@ namespace latdyn::addon {
 Napi::Value start_apply(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
         const Napi::Env env = info.Env();
-        const auto plan = plan_argument(info, 0);
-        auto input = std::make_shared<Rows>(rows_argument(info, 1, "input", plan->info.input_elements));
+        const AnyPlan plan = plan_argument(info, 0);
+        const auto [inputs, outputs] = elements_of(plan);
+        auto input = std::make_shared<Rows>(rows_argument(info, 1, "input", inputs));
         const int threads = threads_of(object_argument(info, 2, "options"));
         JobSpec spec;
         spec.total = input->count;
         spec.on_progress = progress_argument(info, 3);
         auto output = std::make_shared<Napi::Reference<Napi::Float32Array>>();
-        float* out = hold_new(env, *output, input->count * plan->info.output_elements);
+        float* out = hold_new(env, *output, input->count * outputs);
         spec.work = [plan, input, threads, out](JobCounters& counters) {
-            apply(*plan, input->data.data(), input->count, out, threads, counters);
+            with_plan(plan, [&](const auto& held) {
+                apply(held, input->data.data(), input->count, out, threads, counters);
+            });
         };
         spec.finish = [output](Napi::Env env) {
             Napi::Object result = Napi::Object::New(env);
@@ -33,8 +36,8 @@ Napi::Value start_apply(const Napi::CallbackInfo& info) {
 Napi::Value start_iterate(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
         const Napi::Env env = info.Env();
-        const auto plan = plan_argument(info, 0);
-        const int64_t k = plan->info.input_elements;
+        const AnyPlan plan = plan_argument(info, 0);
+        const int64_t k = elements_of(plan).first;
         auto initial = std::make_shared<Rows>(rows_argument(info, 1, "initial", k));
         const int64_t n = initial->count;
         const Napi::Object given = object_argument(info, 2, "options");
@@ -48,7 +51,9 @@ Napi::Value start_iterate(const Napi::CallbackInfo& info) {
         spec.on_progress = progress_argument(info, 3);
         // Not the arrays themselves: what JavaScript owns is let go of on the event loop.
         spec.work = [plan, initial, options, output = arrays->output(), evaluations](JobCounters& counters) {
-            iterate(*plan, initial->data.data(), initial->count, options, output, counters);
+            with_plan(plan, [&](const auto& held) {
+                iterate(held, initial->data.data(), initial->count, options, output, counters);
+            });
             *evaluations = counters.evaluations;
         };
         spec.finish = [arrays, evaluations](Napi::Env env) { return arrays->result(env, *evaluations); };

@@ -30,8 +30,8 @@ std::vector<int32_t> ascending(const Napi::Object& options, const char* key, int
 Napi::Value start_trajectory(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
         const Napi::Env env = info.Env();
-        const auto plan = plan_argument(info, 0);
-        const int64_t k = plan->info.input_elements;
+        const AnyPlan plan = plan_argument(info, 0);
+        const int64_t k = elements_of(plan).first;
         auto initial = std::make_shared<Rows>(rows_argument(info, 1, "initial", k));
         auto attractors = std::make_shared<Rows>(rows_argument(info, 2, "attractors", k));
         const Napi::Object given = object_argument(info, 3, "options");
@@ -60,8 +60,10 @@ Napi::Value start_trajectory(const Napi::CallbackInfo& info) {
         spec.total = initial->count;
         spec.on_progress = progress_argument(info, 4);
         spec.work = [plan, initial, attractors, options, output, curves, evaluations](JobCounters& counters) {
-            trajectory(*plan, initial->data.data(), initial->count,
-                       {attractors->data.data(), attractors->count}, options, output, counters);
+            with_plan(plan, [&](const auto& held) {
+                trajectory(held, initial->data.data(), initial->count,
+                           {attractors->data.data(), attractors->count}, options, output, counters);
+            });
             *evaluations = counters.evaluations;
         };
         spec.finish = [arrays, curves, evaluations](Napi::Env env) {

@@ -1,8 +1,7 @@
-// The C face of the kernels: exceptions end here.
-#include "latdyn/cuda_api.h"
+// The C face of the kernels.
+#include "api.h"
 
 #include "kernels.h"
-#include "latdyn/error.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,65 +9,6 @@
 namespace latdyn::cuda {
 
 namespace {
-
-void say(const latdyn_cuda_job* job, const std::string& sentence) {
-    if (job->message == nullptr || job->message_size < 1)
-        return;
-    const size_t length = std::min(sentence.size(), static_cast<size_t>(job->message_size) - 1);
-    std::memcpy(job->message, sentence.data(), length);
-    job->message[length] = 0;
-}
-
-int32_t status_of(Failure failure) {
-    switch (failure) {
-    case Failure::out_of_memory:
-        return LATDYN_CUDA_OUT_OF_MEMORY;
-    case Failure::missing:
-        return LATDYN_CUDA_NO_DEVICE;
-    case Failure::device:
-        break;
-    }
-    return LATDYN_CUDA_DEVICE_FAILED;
-}
-
-// Runs body(job), which returns whether it was not aborted.
-template <class Body> int32_t guarded(const latdyn_cuda_job* given, Body body) {
-    try {
-        Job job;
-        job.memory = given->memory;
-        if (given->go_on)
-            job.report = [given](int64_t finished, int64_t evaluations) {
-                return given->go_on(given->context, finished, evaluations) != 0;
-            };
-        if (given->note)
-            job.note = [given](const std::string& sentence) {
-                given->note(given->context, sentence.c_str());
-            };
-        if (body(job))
-            return LATDYN_CUDA_OK;
-        say(given, "aborted");
-        return LATDYN_CUDA_ABORTED;
-    } catch (const DeviceError& error) {
-        say(given, error.what());
-        return status_of(error.failure);
-    } catch (const Error& error) {
-        say(given, error.what());
-        return LATDYN_CUDA_INVALID;
-    } catch (const std::bad_alloc&) {
-        say(given, "out of memory");
-        return LATDYN_CUDA_OUT_OF_MEMORY;
-    } catch (const std::exception& error) {
-        say(given, error.what());
-        return LATDYN_CUDA_DEVICE_FAILED;
-    }
-}
-
-template <class Body> int32_t on_device(const latdyn_cuda_job* given, Body body) {
-    return guarded(given, [&](const Job& job) {
-        use_device(given->device);
-        return body(job);
-    });
-}
 
 int32_t api_devices(const latdyn_cuda_job* given, latdyn_cuda_device* out, int32_t room, int32_t* count) {
     return guarded(given, [&](const Job&) {
@@ -163,8 +103,19 @@ int32_t api_omp(const latdyn_cuda_job* given, const float* dictionary, int64_t a
 }
 
 constexpr latdyn_cuda_functions functions = {
-    LATDYN_CUDA_API_VERSION, api_devices, api_noise, api_nearest, api_knn, api_dedup,
-    api_score_paths,         api_omp,
+    LATDYN_CUDA_API_VERSION,
+    api_devices,
+    api_noise,
+    api_nearest,
+    api_knn,
+    api_dedup,
+    api_score_paths,
+    api_omp,
+    api_make_plan,
+    api_free_plan,
+    api_apply,
+    api_iterate,
+    api_walk,
 };
 
 } // namespace

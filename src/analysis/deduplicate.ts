@@ -1,10 +1,10 @@
 /** Which rows are the same, up to a rule: the step that makes endpoints into attractors, on any matrix. */
 import { numberIn, oneOf } from "../check.js";
+import { deviceNumber } from "../device.js";
 import { RULES } from "../dynamics/options.js";
 import type { Matrix } from "../matrix.js";
 import { type DeduplicateResult, native } from "../native.js";
-import { type DeviceOptions, deviceNumber } from "./device.js";
-import { callOf, checkFinite, runKernel } from "./kernel.js";
+import { callOf, checkFinite, type DeviceOptions, runKernel } from "./kernel.js";
 
 export interface DeduplicateOptions extends DeviceOptions {
   /** Default `greedy`, the paper's. */

@@ -7,10 +7,17 @@ import { run } from "../engines/native.js";
 import { AbortedError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { NativeJob, Progress } from "../native.js";
-import { deviceError } from "./device.js";
 
 /** How a measure is computed; everything is optional, threads are as many as the machine runs at once. */
 export type MeasureOptions = Partial<CallOptions>;
+
+export interface DeviceOptions extends MeasureOptions {
+  /**
+   * `cpu` (default), `cuda` or `cuda:INDEX`, or `auto`: the first CUDA device, the CPU where there is none. Results are
+   * the same: indices exactly, values to 1e-12.
+   */
+  readonly device?: string;
+}
 
 /** Of a measure that takes several steps: its progress says which one is at hand. */
 export interface StagedOptions extends Omit<MeasureOptions, "onProgress"> {
@@ -42,9 +49,7 @@ export async function runKernel<Result extends { aborted: boolean }>(
   call: CallOptions,
   start: (onProgress?: (progress: Progress) => void) => NativeJob<Result>,
 ): Promise<Result> {
-  const result = await run(call, start).catch((error: unknown) => {
-    throw deviceError(error);
-  });
+  const result = await run(call, start);
   if (result.aborted) throw new AbortedError(`${what}: aborted`, undefined, { cause: call.signal?.reason });
   return result;
 }

@@ -1,9 +1,9 @@
 /** How far a point is from the K reference points nearest to it. */
+import { deviceNumber } from "../device.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native } from "../native.js";
-import { type DeviceOptions, deviceNumber } from "./device.js";
-import { callOf, checkFinite, checkRows, checkWidths, runKernel } from "./kernel.js";
+import { callOf, checkFinite, checkRows, checkWidths, type DeviceOptions, runKernel } from "./kernel.js";
 
 export const KNN_RULES = ["mean", "kth"] as const;
 export type KnnRule = (typeof KNN_RULES)[number];

@@ -5,7 +5,7 @@ import { phaseProgress } from "../dynamics/progress.js";
 import type { SetSummary } from "../dynamics/result.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
-import { callOf, checkWidths, type MeasureOptions, type StagedOptions } from "./kernel.js";
+import { callOf, checkWidths, type DeviceOptions, type StagedOptions } from "./kernel.js";
 import { nearest } from "./nearest.js";
 import { type Spread, spreadOf } from "./statistics.js";
 
@@ -62,6 +62,11 @@ export interface MemorizationRecord {
   timing: { seconds: number };
 }
 
+export interface MemorizationOptions extends StagedOptions, Pick<DeviceOptions, "device"> {
+  /** Default `max`. */
+  readonly rule?: MemorizationRule;
+}
+
 /**
  * Memorization coefficient of decoded attractors: cosine to the closest training input, and the same number for the
  * two sets that it has to be compared with. A zero vector has cosine 0 to every other and 1 to a zero vector.
@@ -71,10 +76,10 @@ export interface MemorizationRecord {
  */
 export async function memorization(
   { decoded, training, heldOut = null, decodedInitial = null }: MemorizationInput,
-  { rule = "max", onProgress, ...options }: StagedOptions & { readonly rule?: MemorizationRule } = {},
+  { rule = "max", onProgress, ...options }: MemorizationOptions = {},
 ): Promise<Memorization> {
   oneOf("rule", rule, MEMORIZATION_RULES);
-  callOf(options, ["rule"]);
+  callOf(options, ["rule", "device"]);
   if (training.rows === 0) throw new InputError("memorization: there are no training inputs");
   const progress = phaseProgress(onProgress);
   const of = (set: string, rows: Matrix) =>
@@ -91,7 +96,7 @@ async function coefficients(
   rows: Matrix,
   training: Matrix,
   rule: MemorizationRule,
-  call: MeasureOptions,
+  call: DeviceOptions,
 ): Promise<Coefficients> {
   checkWidths("memorization", rows, training);
   if (rows.rows === 0) {

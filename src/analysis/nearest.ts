@@ -1,8 +1,8 @@
 /** Nearest neighbours of two sets in both directions: what similarity, memorization and coverage are made of. */
+import { deviceNumber } from "../device.js";
 import type { Matrix } from "../matrix.js";
 import { type NearestOptions, type NearestResult, native } from "../native.js";
-import { type DeviceOptions, deviceNumber } from "./device.js";
-import { callOf, checkFinite, checkRows, checkWidths, runKernel } from "./kernel.js";
+import { callOf, checkFinite, checkRows, checkWidths, type DeviceOptions, runKernel } from "./kernel.js";
 
 export type Neighbours = Pick<NearestResult, "aIndex" | "aValue" | "bIndex" | "bValue">;
 

@@ -1,9 +1,9 @@
 /** Signals as combinations of few atoms: orthogonal matching pursuit on plain matrices. */
+import { deviceNumber } from "../device.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { native, type OmpSelection } from "../native.js";
-import { type DeviceOptions, deviceNumber } from "./device.js";
-import { callOf, checkFinite, checkRows, checkWidths, runKernel } from "./kernel.js";
+import { callOf, checkFinite, checkRows, checkWidths, type DeviceOptions, runKernel } from "./kernel.js";
 
 export interface PursuitOptions extends DeviceOptions {
   /** Numbers of atoms to choose, at least one, each from 1 to the number of atoms. */

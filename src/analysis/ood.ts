@@ -129,6 +129,7 @@ export async function oodScores(
     rule: knnRule,
     normalise,
     ...call,
+    device: engine.kernelDevice,
     onProgress: progress("neighbours", everySet),
   });
   const distance = await mahalanobis(train, all, { ...call, onProgress: progress("mahalanobis", everySet) });

@@ -2,6 +2,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { checkNames, wholeNumber } from "../check.js";
 import { openData } from "../data/open.js";
+import { deviceNumber } from "../device.js";
 import { findAttractors } from "../dynamics/attractors.js";
 import { drawPoints, type InitialPoints } from "../dynamics/initial.js";
 import {
@@ -179,7 +180,12 @@ export async function probe(model: Autoencoder, options: ProbeOptions): Promise<
         atoms.data,
         initial.data,
         initial.columns,
-        { sparsities: Int32Array.from(sparsities), threads, memoryBudget: budget },
+        {
+          sparsities: Int32Array.from(sparsities),
+          threads,
+          memoryBudget: budget,
+          device: deviceNumber(engine.kernelDevice),
+        },
         report,
       ),
     );

@@ -47,7 +47,10 @@ export async function prototypeErrors(
     const spread = { prototype: spreadOf(none), coverage: spreadOf(none) };
     return { attractor: new Int32Array(0), prototype: none, coverage: none, spread };
   }
-  const { aIndex, aValue } = await nearest("coverage", latents, attractors, "euclidean", call);
+  const { aIndex, aValue } = await nearest("coverage", latents, attractors, "euclidean", {
+    ...call,
+    device: engine.kernelDevice,
+  });
   const coverage = aValue.map((distance) => distance * distance);
   const decoded = await engine.decode(attractors, call);
   const prototype = Float64Array.from(aIndex, (attractor, i) =>

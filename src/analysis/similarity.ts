@@ -1,8 +1,7 @@
 /** How alike two sets of attractors are: nearest neighbours from either side, averaged. */
 import type { AttractorRun } from "../dynamics/result.js";
 import type { Matrix } from "../matrix.js";
-import type { DeviceOptions } from "./device.js";
-import { checkWidths, type MeasureOptions } from "./kernel.js";
+import { checkWidths, type DeviceOptions, type MeasureOptions } from "./kernel.js";
 import { type Neighbours, nearest } from "./nearest.js";
 
 export interface TwoSided {

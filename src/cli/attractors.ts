@@ -8,7 +8,7 @@ import { type Extraction, extractAttractors } from "../runs/extract.js";
 import { holdsSurrogate, trainSurrogate } from "../runs/surrogateRun.js";
 import { collect, given, number } from "./arguments.js";
 import { INTERRUPTED, interruptSignal } from "./interrupt.js";
-import { addComputeOptions, addIterationOptions, checkCompute, MODEL_HELP } from "./modelOptions.js";
+import { addIteratingOptions, addIterationOptions, checkCompute, MODEL_HELP } from "./modelOptions.js";
 import { progressLine } from "./progress.js";
 import { formatSurrogate, trainingProgress } from "./surrogate.js";
 import { count, noteLines, table } from "./table.js";
@@ -28,6 +28,7 @@ interface Flags {
   engine?: string;
   layout?: AttractorOptions["layout"];
   isa?: AttractorOptions["isa"];
+  precision?: AttractorOptions["precision"];
   randomSeed?: number;
   out?: string;
   overwrite?: boolean;
@@ -46,6 +47,8 @@ Examples:
       two sets of points, each with its own attractors, and how alike the two are
   $ latdyn attractors MODEL --from a=latents:codes.npy --from b=noise:500@2 --json > run.json
       given latents and noise twice as wide, named a and b; the record as one JSON object
+  $ latdyn attractors MODEL --from noise:100000 --device cuda --precision bf16
+      on a GPU: points begin in bf16, and each is finished in float32
 
 Points (--from, repeatable, default noise:1000; NAME=SPEC names a set):
   noise:N[@S]                N draws from N(0, S² I)
@@ -107,7 +110,7 @@ export function attractorsCommand(program: Command): void {
         "is none yet it is trained on the first data set and kept there",
     )
     .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr");
-  addComputeOptions(command).addHelpText("after", EXAMPLES).action(run);
+  addIteratingOptions(command).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

@@ -10,6 +10,7 @@ import { count, table } from "./table.js";
 interface Flags {
   threads?: number;
   rows?: number;
+  device?: string;
   randomSeed?: number;
   json?: boolean;
 }
@@ -18,6 +19,8 @@ const HELP = `
 Examples:
   $ latdyn bench engines models/mnist-conv-k16
   $ latdyn bench engines MODEL --threads 1 --rows 256 --json
+  $ latdyn bench engines MODEL --device cuda --rows 65536
+      the native engine on a GPU beside it on the CPU: f in float32, with the way of the rows there and back
 
 What comes out:
   For every engine that can run the model here: applications of f to a row per second, the median of five rounds in
@@ -39,6 +42,7 @@ export function benchCommand(program: Command): void {
     .argument("<model>", MODEL_HELP)
     .option("--threads <number>", "threads of every engine (default: all)", number)
     .option("--rows <number>", "rows of one application (default: by the slowest engine)", number)
+    .option("--device <name>", "cuda, cuda:INDEX or auto: the native engine there too (default: none)")
     .option("--random-seed <number>", "of the rows (default: 0)", number)
     .option("--json", "one JSON object on stdout, one JSON line of progress a second on stderr")
     .addHelpText("after", HELP)
@@ -89,7 +93,9 @@ export function formatComparison({ model, threads, rows, reference, engines }: E
       `${count(Math.round(least))} – ${count(Math.round(most))}`,
       times,
       relativeError?.toExponential(1) ?? "–",
-      [device.isa ?? device.kind, ...version.map(([name, text]) => `${name} ${text}`)].join(", "),
+      [device.isa ?? device.name ?? device.kind, ...version.map(([name, text]) => `${name} ${text}`)].join(
+        ", ",
+      ),
     ];
   });
   return [

@@ -51,6 +51,7 @@ export function formatMachine(machine: MachineDescription): string {
             ] as const,
         )
       : [["cuda", `${cuda.built ? "built, " : ""}not usable: ${cuda.reason}`] as const]),
+    ...(cuda.given ? [["cuda", `as LATDYN_CUDA_LIBRARY says: ${cuda.library}`] as const] : []),
     ...engines.map(({ name, usable, version, devices, reason }) => {
       return [
         name,

@@ -7,7 +7,7 @@ import { type FieldRunOptions, runField } from "../runs/fieldRun.js";
 import { given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
-  addComputeOptions,
+  addIteratingOptions,
   addOutputOptions,
   type ComputeFlags,
   checkCompute,
@@ -91,7 +91,7 @@ export function fieldCommand(program: Command): void {
       number,
     )
     .option("--random-seed <number>", "of noise (default: 0)", number);
-  addComputeOptions(addOutputOptions(command, "field")).addHelpText("after", EXAMPLES).action(run);
+  addIteratingOptions(addOutputOptions(command, "field")).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

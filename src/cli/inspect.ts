@@ -1,9 +1,13 @@
 import { type Command, Option } from "commander";
+import { PRECISIONS, type PrecisionChoice } from "../device.js";
 import { ISAS, LAYOUTS } from "../dynamics/options.js";
+import { compileOptions } from "../engines/choose.js";
 import { inspectModel, type ModelDescription } from "../engines/inspect.js";
 import { formatShape } from "../graph/graph.js";
 import { loadAutoencoder } from "../models/load.js";
 import type { Isa, Layout, PlanInfo } from "../native.js";
+import { precisionText } from "../report/device.js";
+import { DEVICE_HELP } from "./kernelCommand.js";
 import { addTokenOptions, MODEL_HELP } from "./modelOptions.js";
 import { count, megabytes, table } from "./table.js";
 
@@ -11,19 +15,23 @@ interface Flags {
   json?: boolean;
   layout?: Layout | "auto";
   isa?: Isa | "auto";
+  device?: string;
+  precision?: PrecisionChoice;
 }
 
 const HELP = `
 Examples:
   $ latdyn inspect models/mnist-conv-k16
   $ latdyn inspect models/mnist-conv-k16 --layout onednn
+  $ latdyn inspect models/mnist-conv-k16 --device cuda
+      the plan on the first GPU: whether f is one launch, and what it keeps on the card
   $ latdyn inspect map.onnx --json
 
 What comes out:
   The files and their hash, the shapes of a latent and of an input, notes a user should read, and f = E∘D as it
   runs, operators fused: for each its result's shape and its cost for one row (MFLOP: 2 × multiply-adds).
   The plan says how the native engine runs it: the layout and why, how many rows it computes at once (tile), and
-  the memory of one worker's activations (arena).`;
+  the memory of one worker's activations (arena). On CUDA it says how many launches one application of f takes.`;
 
 export function inspectCommand(program: Command): void {
   const command = program
@@ -34,17 +42,20 @@ export function inspectCommand(program: Command): void {
     .option("--json", "one JSON object on stdout")
     .addOption(new Option("--layout <name>", "plan for this layout (default: auto)").choices(LAYOUTS))
     .addOption(new Option("--isa <name>", "plan for this instruction set (default: auto)").choices(ISAS))
+    .option("--device <name>", `plan for ${DEVICE_HELP}`)
+    .addOption(
+      new Option("--precision <name>", "in what a plan for CUDA iterates (default: auto, tf32)").choices(
+        PRECISIONS,
+      ),
+    )
     .addHelpText("after", HELP)
     .action(run);
   addTokenOptions(command);
 }
 
-async function run(path: string, { json = false, layout = "auto", isa = "auto" }: Flags): Promise<void> {
+async function run(path: string, { json = false, ...options }: Flags): Promise<void> {
   await using model = await loadAutoencoder(path);
-  const description = inspectModel(model, {
-    ...(layout === "auto" ? {} : { layout }),
-    ...(isa === "auto" ? {} : { isa }),
-  });
+  const description = inspectModel(model, compileOptions(options));
   process.stdout.write(`${json ? JSON.stringify(description, null, 2) : formatModel(description)}\n`);
 }
 
@@ -73,12 +84,23 @@ export function formatModel(model: ModelDescription): string {
 }
 
 function planLines(plan: PlanInfo, nodes: readonly string[][]): string[] {
+  const weights = `${megabytes(plan.weightBytes)} of weights in all`;
+  const [how, memory] =
+    plan.device === "cpu"
+      ? [
+          `${plan.isa}, tiles of ${plan.tileRows} rows`,
+          `${megabytes(plan.arenaBytes)} of activations a worker, ${weights}`,
+        ]
+      : [
+          `cuda:${plan.index}, ${precisionText(plan)}, ${plan.launches === 1 ? "one launch" : `${count(plan.launches)} launches`}`,
+          `${plan.rowBytes === 0 ? "activations in shared memory" : `${count(plan.rowBytes / 1024)} KiB of activations a row`}, ${weights}, on the card`,
+        ];
   return [
     "",
     table(["operator", "name", "result", "MFLOP"], nodes),
     "",
-    `plan        ${plan.layout} layout, ${plan.isa}, tiles of ${plan.tileRows} rows`,
-    `memory      ${megabytes(plan.arenaBytes)} of activations a worker, ${megabytes(plan.weightBytes)} of weights in all`,
+    `plan        ${plan.layout} layout, ${how}`,
+    `memory      ${memory}`,
     `reason      ${plan.reason}`,
   ];
 }

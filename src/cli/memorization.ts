@@ -11,7 +11,7 @@ import { type MemorizationRunOptions, runMemorization } from "../runs/memorizati
 import { given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
-  addComputeOptions,
+  addIteratingOptions,
   addOutputOptions,
   type ComputeFlags,
   checkCompute,
@@ -66,7 +66,7 @@ export function memorizationCommand(program: Command): void {
     .option("--tolerance <number>", "of a model: as in latdyn attractors (default: 1e-6)", number)
     .option("--max-iterations <number>", "of a model: as in latdyn attractors (default: 3000)", number)
     .option("--random-seed <number>", "of noise (default: 0)", number);
-  addComputeOptions(addOutputOptions(command, "memorization")).addHelpText("after", HELP).action(run);
+  addIteratingOptions(addOutputOptions(command, "memorization")).addHelpText("after", HELP).action(run);
 }
 
 async function run(source: string, flags: Flags): Promise<void> {

@@ -1,5 +1,6 @@
 /** Options that every command on a model has: where it computes, and where its result goes. */
 import { type Command, Option } from "commander";
+import { PRECISIONS, type PrecisionChoice } from "../device.js";
 import { computeOptions, ISAS, LAYOUTS, PRESETS } from "../dynamics/options.js";
 import { InputError } from "../errors.js";
 import { ENGINES } from "../models/engineNames.js";
@@ -18,7 +19,11 @@ export interface ComputeFlags {
   engine?: string;
   layout?: Layout | "auto";
   isa?: Isa | "auto";
+  precision?: PrecisionChoice;
 }
+
+export const DEVICE_HELP =
+  "cpu, cuda, cuda:INDEX, or auto: CUDA where it can be used (default: cpu; other engines: as they see fit)";
 
 interface TokenFlags {
   latent?: string;
@@ -64,18 +69,32 @@ export function addTokenOptions(command: Command): Command {
 export function addEngineOptions(command: Command): Command {
   return addTokenOptions(command)
     .option("--threads <number>", "worker threads (default: all)", number)
-    .option("--device <name>", "auto, cpu, cuda or cuda:INDEX (default: auto)")
+    .option("--device <name>", DEVICE_HELP)
     .option("--engine <name>", `what computes the model: ${ENGINES.join(", ")} (default: auto)`);
 }
 
 export function addComputeOptions(command: Command): Command {
   return addEngineOptions(command)
     .addOption(
-      new Option("--layout <name>", "how the native engine lays rows out (default: auto)").choices(LAYOUTS),
+      new Option("--layout <name>", "how the native engine lays rows out on the CPU (default: auto)").choices(
+        LAYOUTS,
+      ),
     )
     .addOption(
-      new Option("--isa <name>", "instruction set of the native engine (default: auto)").choices(ISAS),
+      new Option("--isa <name>", "instruction set of the native engine on the CPU (default: auto)").choices(
+        ISAS,
+      ),
     );
+}
+
+/** Of the commands that iterate until points are done. */
+export function addIteratingOptions(command: Command): Command {
+  return addComputeOptions(command).addOption(
+    new Option(
+      "--precision <name>",
+      "how points iterate on CUDA before each is finished in float32 (default: auto, tf32)",
+    ).choices(PRECISIONS),
+  );
 }
 
 /** When a point has converged, and when it is given up. */

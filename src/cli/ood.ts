@@ -7,7 +7,7 @@ import { type OodRunOptions, runOod } from "../runs/oodRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
-  addComputeOptions,
+  addIteratingOptions,
   addOutputOptions,
   type ComputeFlags,
   checkCompute,
@@ -65,7 +65,7 @@ export function oodCommand(program: Command): void {
     .option("--normalise", "KNN on latents of unit length")
     .option("--tolerance <number>", "of the attractors, as in latdyn attractors (default: 1e-6)", number)
     .option("--max-iterations <number>", "of the attractors, as there (default: 3000)", number);
-  addComputeOptions(addOutputOptions(command, "ood")).addHelpText("after", HELP).action(run);
+  addIteratingOptions(addOutputOptions(command, "ood")).addHelpText("after", HELP).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

@@ -7,7 +7,7 @@ import { type ProbeRunOptions, runProbe } from "../runs/probeRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
-  addComputeOptions,
+  addIteratingOptions,
   addIterationOptions,
   addOutputOptions,
   type ComputeFlags,
@@ -68,7 +68,7 @@ export function probeCommand(program: Command): void {
     "of the noise and of the orthonormal basis (default: 0)",
     number,
   );
-  addComputeOptions(addOutputOptions(command, "probe")).addHelpText("after", EXAMPLES).action(run);
+  addIteratingOptions(addOutputOptions(command, "probe")).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

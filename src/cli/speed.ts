@@ -7,7 +7,7 @@ import { runSpeed, type SpeedRunOptions } from "../runs/speedRun.js";
 import { collect, given, number } from "./arguments.js";
 import { runMeasure } from "./measureCommand.js";
 import {
-  addComputeOptions,
+  addIteratingOptions,
   addIterationOptions,
   addOutputOptions,
   type ComputeFlags,
@@ -60,7 +60,7 @@ export function speedCommand(program: Command): void {
       number,
     )
     .option("--random-seed <number>", "of noise and matched points (default: 0)", number);
-  addComputeOptions(addOutputOptions(command, "speed")).addHelpText("after", EXAMPLES).action(run);
+  addIteratingOptions(addOutputOptions(command, "speed")).addHelpText("after", EXAMPLES).action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {

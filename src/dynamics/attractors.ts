@@ -1,7 +1,9 @@
 /** Initial points → endpoints → attractors, basins and statuses. */
 
+import { deviceNumber } from "../device.js";
 import { engineOf } from "../engines/choose.js";
 import type { CallOptions, Engine } from "../engines/engine.js";
+import { run } from "../engines/native.js";
 import { AbortedError } from "../errors.js";
 import { type Matrix, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
@@ -95,7 +97,7 @@ export async function findAttractors(model: Autoencoder, options: AttractorOptio
     mapEvaluations += iterated.evaluations;
     finishedBefore += initial.rows;
     progress("deduplicate", finishedBefore, 0);
-    sets.push(await toSet({ name, initial, inputs, traceRows, iterated, options: resolved }));
+    sets.push(await toSet({ name, initial, inputs, traceRows, iterated, engine, options: resolved }));
     if (iterated.aborted) throw aborted();
   }
   return soFar(false);
@@ -142,19 +144,21 @@ interface SetParts {
   readonly inputs: Matrix | null;
   readonly traceRows: Int32Array;
   readonly iterated: IterateResult;
+  readonly engine: Engine;
   readonly options: ResolvedOptions;
 }
 
-async function toSet({ name, initial, inputs, traceRows, iterated, options }: SetParts): Promise<SetResult> {
+async function toSet(parts: SetParts): Promise<SetResult> {
+  const { name, initial, inputs, traceRows, iterated, engine, options } = parts;
   const { iterations, residual, status, period } = iterated;
   const endpoints: Matrix = { data: iterated.endpoints, rows: initial.rows, columns: initial.columns };
   const converged = rowsWhere(status, STATUS.converged);
   const found = takeRows(endpoints, converged);
-  const { representatives, labels } = await deduplicate(found, options.rule, options);
+  const { representatives, labels } = await deduplicate(found, engine, options.rule, options);
   const attractorsEuclidean =
     options.rule === "euclidean"
       ? representatives.length
-      : (await deduplicate(found, "euclidean", options)).representatives.length;
+      : (await deduplicate(found, engine, "euclidean", options)).representatives.length;
 
   const representative = representatives.map((i) => converged[i]);
   const label = new Int32Array(initial.rows).fill(-1);
@@ -184,11 +188,16 @@ async function toSet({ name, initial, inputs, traceRows, iterated, options }: Se
 
 async function deduplicate(
   points: Matrix,
+  { kernelDevice }: Engine,
   rule: ResolvedOptions["rule"],
   { threshold, distance, threads }: ResolvedOptions,
 ): Promise<{ representatives: Int32Array; labels: Int32Array }> {
   if (points.rows === 0) return { representatives: new Int32Array(0), labels: new Int32Array(0) };
-  return native().deduplicate(points.data, points.columns, { rule, threshold, distance, threads }).promise;
+  const device = deviceNumber(kernelDevice);
+  // What was reached is deduplicated after an abort too, so there is no signal here.
+  return run({}, () =>
+    native().deduplicate(points.data, points.columns, { rule, threshold, distance, threads, device }),
+  );
 }
 
 function summarize(
@@ -271,7 +280,7 @@ function describeOptions(options: ResolvedOptions, engine: Engine): Record<strin
     // JSON has no infinity.
     divergenceRatio: divergenceRatio === Infinity ? "Infinity" : divergenceRatio,
     engine: engine.name,
-    device: engine.info().device.kind,
+    device: engine.kernelDevice ?? engine.info().device.kind,
   };
 }
 

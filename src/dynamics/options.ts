@@ -1,6 +1,7 @@
 /** Options of an extraction: their names, defaults and ranges. Checked once, where they enter. */
 import { availableParallelism } from "node:os";
 import { checkNames, numberIn, oneOf, show, wholeNumber } from "../check.js";
+import { checkDevice, PRECISIONS, type PrecisionChoice } from "../device.js";
 import { InputError } from "../errors.js";
 import { type EngineChoice, engineChoice } from "../models/engineNames.js";
 import type { Isa, Layout } from "../native.js";
@@ -67,14 +68,22 @@ export interface AttractorOptions {
   readonly distance?: number;
   /** Worker threads, 1 … 1024. Default: as many as the machine runs at once. */
   readonly threads?: number;
-  /** auto, cpu, cuda or cuda:INDEX. Default `auto`. The native engine of this build computes on the CPU. */
+  /**
+   * auto, cpu, cuda or cuda:INDEX. `auto`: a CUDA device where there is one, else the CPU. Default: the CPU on the native
+   * engine, what they see fit on others.
+   */
   readonly device?: string;
   /** What computes f, by name (`ENGINES`). Default `auto`: the native engine where it can run the model. */
   readonly engine?: string;
-  /** How the native engine lays rows out. Default `auto`: by working-set size. */
+  /** How the native engine lays rows out on the CPU. Default `auto`: by working-set size. */
   readonly layout?: Layout | "auto";
-  /** Instruction set of the native engine. Default `auto`: the widest there is. */
+  /** Instruction set of the native engine on the CPU. Default `auto`: the widest there is. */
   readonly isa?: Isa | "auto";
+  /**
+   * How points iterate on CUDA before each is finished in float32, where all its last numbers come from. Default `auto`:
+   * tf32.
+   */
+  readonly precision?: PrecisionChoice;
   /** Points of each set whose residual is kept at every step, evenly chosen. Default 32. */
   readonly traces?: number;
   readonly signal?: AbortSignal;
@@ -94,10 +103,12 @@ export interface ResolvedOptions {
   readonly rule: (typeof RULES)[number];
   readonly distance: number;
   readonly threads: number;
-  readonly device: string;
+  /** Undefined: not asked for. */
+  readonly device: string | undefined;
   readonly engine: EngineChoice;
   readonly layout: Layout | "auto";
   readonly isa: Isa | "auto";
+  readonly precision: PrecisionChoice;
   readonly traces: number;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: AttractorProgress) => void) | undefined;
@@ -120,6 +131,7 @@ export const ITERATION_OPTIONS: Record<IterationOption, true> = {
   engine: true,
   layout: true,
   isa: true,
+  precision: true,
   signal: true,
   onProgress: true,
 };
@@ -177,6 +189,7 @@ export function resolveOptions(options: AttractorOptions): ResolvedOptions {
     ...computeOptions(options),
     layout: oneOf("layout", options.layout ?? "auto", LAYOUTS),
     isa: oneOf("isa", options.isa ?? "auto", ISAS),
+    precision: oneOf("precision", options.precision ?? "auto", PRECISIONS),
     traces: wholeNumber("traces", options.traces ?? 32, 0, 2 ** 20),
     signal: options.signal,
     onProgress: options.onProgress,
@@ -186,22 +199,12 @@ export function resolveOptions(options: AttractorOptions): ResolvedOptions {
 /** Where and by what a model is computed, checked; for calls that take no other options of an extraction. */
 export function computeOptions({ engine, device }: { engine?: string; device?: string }): {
   engine: EngineChoice;
-  device: string;
+  device: string | undefined;
 } {
-  const choice = engineChoice(engine ?? "auto");
-  return { engine: choice, device: checkDevice(device ?? "auto", choice) };
-}
-
-/** Throws InputError for what is no device, and where the native engine of this build cannot compute on it. */
-export function checkDevice(device: string, engine: EngineChoice = "auto"): string {
-  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) {
-    throw new InputError(`device is ${show(device)}, expected auto, cpu, cuda or cuda:INDEX`);
-  }
-  // Other engines know by themselves what they have.
-  if ((engine !== "auto" && engine !== "native") || device === "auto" || device === "cpu") return device;
-  throw new InputError(
-    `device is ${show(device)}, but the native engine of this build computes on the CPU only: use cpu or auto`,
-  );
+  return {
+    engine: engineChoice(engine ?? "auto"),
+    device: device === undefined ? undefined : checkDevice(device),
+  };
 }
 
 function checkSets(from: AttractorOptions["from"]): AttractorOptions["from"] {

@@ -1,9 +1,10 @@
 /** Which engine computes a model: the one place where that is decided. */
 import { availableParallelism } from "node:os";
+import { DEFAULT_DEVICE, deviceNumber, type PrecisionChoice } from "../device.js";
 import { InputError, UnsupportedOperatorError } from "../errors.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { type EngineChoice, engineChoice } from "../models/engineNames.js";
-import type { Isa, Layout } from "../native.js";
+import type { CompileOptions, Isa, Layout } from "../native.js";
 import { drive } from "./drive.js";
 import type { Engine } from "./engine.js";
 import { nativeEngine } from "./native.js";
@@ -12,14 +13,22 @@ import { RUNTIMES, type RuntimeName } from "./runtimes.js";
 export interface EngineOptions {
   /** Default `auto`: the native engine where it can run the model, else the one that is made for the model's files. */
   readonly engine?: string;
-  /** Default `auto`. */
+  /**
+   * auto, cpu, cuda or cuda:INDEX. `auto`: a CUDA device where there is one, else the CPU. Default: the CPU on the native
+   * engine, what they see fit on others.
+   */
   readonly device?: string;
   /** Threads of a runtime that computes here. Default: as many as the machine runs at once. */
   readonly threads?: number;
-  /** How the native engine lays rows out; for no other engine. Default `auto`. */
+  /** How the native engine lays rows out on the CPU; for nothing else. Default `auto`. */
   readonly layout?: Layout | "auto";
-  /** Instruction set of the native engine; for no other engine. Default `auto`. */
+  /** Instruction set of the native engine on the CPU; for nothing else. Default `auto`. */
   readonly isa?: Isa | "auto";
+  /**
+   * How iterations of the native engine begin on CUDA, before float32 finishes every point; for nothing else.
+   * Default `auto`: tf32.
+   */
+  readonly precision?: PrecisionChoice;
 }
 
 /** Where the native engine cannot run a model: who is asked instead, by what the model is made from. */
@@ -36,24 +45,15 @@ const opened = new WeakMap<Autoencoder, Map<string, Promise<Engine>>>();
 /**
  * The engine that the options ask for, one per model and options: a second call gives the first one's. Disposed with
  * the model. Throws InputError where there is no such engine or it cannot run the model, UnsupportedOperatorError where
- * the native graph cannot and nothing else can be loaded, EngineError where a runtime fails while it is opened.
+ * the native graph cannot and nothing else can be loaded, EngineError where a runtime fails while it is opened,
+ * DeviceError where a CUDA device was asked for and cannot be used.
  */
 export async function engineOf(model: Autoencoder, options: EngineOptions = {}): Promise<Engine> {
   const choice = engineChoice(options.engine ?? "auto");
-  const { layout = "auto", isa = "auto", device = "auto", threads = availableParallelism() } = options;
   const family = familyOf(model, choice);
-  if (family === "native") {
-    return nativeEngine(model, {
-      ...(layout === "auto" ? {} : { layout }),
-      ...(isa === "auto" ? {} : { isa }),
-    });
-  }
-  for (const [name, value] of Object.entries({ layout, isa })) {
-    if (value === "auto") continue;
-    throw new InputError(
-      `${name} is ${JSON.stringify(value)}, which is for the native engine; ${model.name} runs on ${family}`,
-    );
-  }
+  if (family === "native") return nativeEngine(model, compileOptions(options));
+  refuse(options, ["layout", "isa", "precision"], `the native engine; ${model.name} runs on ${family}`);
+  const { device = "auto", threads = availableParallelism() } = options;
   const variant = choice.includes(":") ? choice.slice(choice.indexOf(":") + 1) : null;
   const key = JSON.stringify([family, variant, device, threads]);
   let known = opened.get(model);
@@ -69,6 +69,30 @@ export async function engineOf(model: Autoencoder, options: EngineOptions = {}):
     engine.catch(() => known.delete(key));
   }
   return engine;
+}
+
+/** The device and what is for it. Throws InputError where something is for the other kind, and as deviceNumber. */
+export function compileOptions(options: EngineOptions): CompileOptions {
+  const device = deviceNumber(options.device);
+  const where = options.device ?? DEFAULT_DEVICE;
+  if (device < 0) {
+    const here = where === "auto" ? ", which here is the CPU" : "";
+    refuse(options, ["precision"], `CUDA; device is ${JSON.stringify(where)}${here}`);
+    const { layout = "auto", isa = "auto" } = options;
+    return { ...(layout === "auto" ? {} : { layout }), ...(isa === "auto" ? {} : { isa }) };
+  }
+  refuse(options, ["layout", "isa"], `the CPU; device is ${JSON.stringify(where)}`);
+  const { precision = "auto" } = options;
+  return { device, precision: precision === "auto" ? "tf32" : precision };
+}
+
+/** Throws InputError where one of the options asks for something: it is for `what` alone. */
+function refuse(options: EngineOptions, names: readonly (keyof EngineOptions)[], what: string): void {
+  for (const name of names) {
+    const value = options[name] ?? "auto";
+    if (value === "auto") continue;
+    throw new InputError(`${name} is ${JSON.stringify(value)}, which is for ${what}`);
+  }
 }
 
 /** Whether the model would be computed by the native engine. Throws as engineOf. */

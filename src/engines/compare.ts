@@ -1,7 +1,8 @@
 /** The engines that can run a model, on the same rows with the same number of threads: how fast, and how alike. */
 import { availableParallelism } from "node:os";
 import { checkNames, wholeNumber } from "../check.js";
-import { AbortedError, EngineError, InputError } from "../errors.js";
+import { deviceName, deviceNumber } from "../device.js";
+import { AbortedError, DeviceError, EngineError, InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
 import { ENGINES } from "../models/engineNames.js";
@@ -17,6 +18,8 @@ export interface ComparisonOptions {
   readonly threads?: number;
   /** Rows of one application of f, 1 … 2^24. Default: what keeps every engine busy for a fifth of a second. */
   readonly rows?: number;
+  /** Where the native engine is measured beside the CPU: cuda, cuda:INDEX or auto. Default: nowhere. */
+  readonly device?: string;
   /** Seed of the rows, which are noise: N(0, I). Default 0. */
   readonly randomSeed?: number;
   readonly signal?: AbortSignal;
@@ -83,11 +86,12 @@ export async function compareEngines(
   model: Autoencoder,
   options: ComparisonOptions = {},
 ): Promise<EngineComparison> {
-  checkNames(options, ["threads", "rows", "randomSeed", "signal", "onProgress"], "option");
+  checkNames(options, ["threads", "rows", "device", "randomSeed", "signal", "onProgress"], "option");
   const threads = wholeNumber("threads", options.threads ?? availableParallelism(), 1, 1024);
   const randomSeed = wholeNumber("randomSeed", options.randomSeed ?? 0, 0, Number.MAX_SAFE_INTEGER);
   if (options.rows !== undefined) wholeNumber("rows", options.rows, 1, 2 ** 24);
   const { signal, onProgress } = options;
+  const device = deviceNumber(options.device);
   const call = { threads, ...(signal === undefined ? {} : { signal }) };
   const k = model.latentDimension;
   const draw = (rows: number): Matrix => ({
@@ -102,14 +106,15 @@ export async function compareEngines(
     try {
       return await work();
     } catch (error) {
-      const isOurs = error instanceof InputError || error instanceof EngineError;
+      const isOurs =
+        error instanceof InputError || error instanceof EngineError || error instanceof DeviceError;
       if (!isOurs || error instanceof AbortedError) throw error;
       missing.set(name, error.message);
       return undefined;
     }
   };
 
-  const tried = candidates(model, threads);
+  const tried = candidates(model, threads, device);
   const engines: { name: string; engine: Engine; seconds: number }[] = [];
   // A few rows of everything: it loads, and says how many rows a measurement should have.
   for (const { name, open } of tried) {
@@ -186,11 +191,11 @@ async function measure(
 }
 
 /**
- * What to try, the native engine first. A family that runs what this model is made from is tried in all its variants;
+ * What to try, the native engine first, and then where it is on a device, in float32. A family that runs what this model is made from is tried in all its variants;
  * of the others one row says that it does not. onnxruntime is tried a second time as one session with all the threads,
  * which is what one gets from it without more ado.
  */
-function candidates(model: Autoencoder, threads: number): Candidate[] {
+function candidates(model: Autoencoder, threads: number, device: number): Candidate[] {
   const { source } = model;
   const names = ENGINES.filter((choice) => {
     if (choice === "auto") return false;
@@ -202,6 +207,14 @@ function candidates(model: Autoencoder, threads: number): Candidate[] {
     return runs && hasVariants ? variant !== undefined : variant === undefined;
   });
   return names.flatMap((name): Candidate[] => {
+    if (name === "native") {
+      const on = (where: string) => () => engineOf(model, { engine: name, device: where });
+      const there = deviceName(device);
+      return [
+        { name, open: on("cpu") },
+        ...(device < 0 ? [] : [{ name: `${name}, ${there}`, open: on(there) }]),
+      ];
+    }
     const one = { name, open: () => engineOf(model, { engine: name, threads }) };
     if (name !== "onnxruntime" || source.kind !== "onnx" || threads === 1) return [one];
     const { latentShape, inputShape } = model;

@@ -1,6 +1,6 @@
 /** What this machine can run. */
 import { availableParallelism, cpus, freemem, release, totalmem, type } from "node:os";
-import { addonPath, type CpuInfo, type CudaDevice, native } from "../native.js";
+import { addonPath, type CpuInfo, type CudaInfo, native } from "../native.js";
 import { packageVersion } from "../version.js";
 import type { EngineState } from "./engine.js";
 import { examineOnnxRuntime } from "./onnxruntime/package.js";
@@ -15,8 +15,8 @@ export interface MachineDescription {
   readonly memory: { total: number; free: number };
   /** The native engine; `info` is null where it cannot be loaded, `reason` says why. */
   readonly native: { usable: boolean; path: string; reason: string | null; info: CpuInfo | null };
-  /** `built`: the CUDA library lies beside the addon. `reason` says why it is not usable; null where it is. */
-  readonly cuda: { built: boolean; usable: boolean; reason: string | null; devices: CudaDevice[] };
+  /** `reason` says why it is not usable; null where it is. */
+  readonly cuda: CudaInfo & { usable: boolean };
   /** The engines beside the native one that need a package. */
   readonly engines: readonly EngineState[];
 }
@@ -45,9 +45,10 @@ function examineNative(): MachineDescription["native"] {
 
 function examineCuda(): MachineDescription["cuda"] {
   try {
-    const { built, reason, devices } = native().cuda();
-    return { built, usable: reason === null, reason, devices };
+    const info = native().cuda();
+    return { ...info, usable: info.reason === null };
   } catch {
-    return { built: false, usable: false, reason: "the native engine cannot be loaded", devices: [] };
+    const reason = "the native engine cannot be loaded";
+    return { library: "", given: false, built: false, usable: false, reason, devices: [] };
   }
 }

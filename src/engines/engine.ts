@@ -20,11 +20,16 @@ export interface CallOptions {
 export interface EngineDevice {
   /** "cpu", "wasm", "cuda", … */
   readonly kind: string;
-  /** Of the native engine: its instruction set, how it lays rows out and why, rows that are computed at once. */
-  readonly isa?: string;
+  /** Of the native engine: how it lays rows out, and why. */
   readonly layout?: string;
   readonly reason?: string;
+  /** Of the native engine on the CPU: its instruction set, and rows that are computed at once. */
+  readonly isa?: string;
   readonly tileRows?: number;
+  /** Of the native engine on CUDA: the card, its number, and in what iterations begin before float32 finishes them. */
+  readonly name?: string;
+  readonly index?: number;
+  readonly precision?: string;
   /** Of other engines: rows of one call, and calls at the same time. */
   readonly batchRows?: number;
   readonly concurrency?: number;
@@ -53,6 +58,8 @@ export interface EngineState {
 export interface Engine {
   /** "native", or the runtime's name: "onnxruntime", "tfjs:wasm", "function", "process". */
   readonly name: string;
+  /** Where the addon's kernels take up what this engine computes, as `--device` names it. Left out: the CPU. */
+  readonly kernelDevice?: string;
   info(): EngineInfo;
   /**
    * f once: latents [N, k] → [N, k]. Throws InputError where the width is not k, AbortedError where the signal

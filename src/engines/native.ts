@@ -1,5 +1,6 @@
 /** The default engine: the addon's plans, compiled when first needed and kept as long as the model. */
-import { AbortedError, InputError } from "../errors.js";
+import { deviceError, deviceName } from "../device.js";
+import { AbortedError, DeviceError, InputError } from "../errors.js";
 import { jacobianVectorGraph, vectorJacobianGraph } from "../graph/differentiate.js";
 import { elements, formatShape, type Graph } from "../graph/graph.js";
 import { lower } from "../graph/lower.js";
@@ -7,6 +8,7 @@ import { type Matrix, row } from "../matrix.js";
 import { type Autoencoder, graphOf } from "../models/autoencoder.js";
 import {
   type CompileOptions,
+  type CudaDevice,
   type NativeJob,
   type NativePlan,
   native,
@@ -14,10 +16,11 @@ import {
   type Progress,
 } from "../native.js";
 import { packageVersion } from "../version.js";
-import type { CallOptions, Engine } from "./engine.js";
+import type { CallOptions, Engine, EngineDevice } from "./engine.js";
 
 export interface NativeEngine extends Engine {
   readonly name: "native";
+  readonly kernelDevice: string;
   /** The plan of f. Compiles it where that has not happened yet. */
   plan(): PlanInfo;
   dispose(): void;
@@ -35,7 +38,8 @@ export function nativeEngine(model: Autoencoder, options: CompileOptions = {}): 
     known = new Map();
     engines.set(model, known);
   }
-  const key = `${options.layout ?? "auto"} ${options.isa ?? "auto"}`;
+  const { layout = "auto", isa = "auto", device = -1, precision = "float32" } = options;
+  const key = [layout, isa, device, precision].join(" ");
   let engine = known.get(key);
   if (engine === undefined) {
     engine = createEngine(model, options, () => known.delete(key));
@@ -47,8 +51,13 @@ export function nativeEngine(model: Autoencoder, options: CompileOptions = {}): 
 
 function createEngine(model: Autoencoder, options: CompileOptions, forget: () => void): NativeEngine {
   const plans = new Map<Graph, NativePlan>();
+  // Only f is iterated, so only f is there in a precision that float32 has to finish.
+  const { precision: _precision, ...strict } = options;
+  const { device = -1 } = options;
+  // A device that fails later is no longer in the list.
+  const card = device < 0 ? undefined : native().cuda().devices[device];
 
-  const planOf = (graph: Graph, compileOptions = options): NativePlan => {
+  const planOf = (graph: Graph, compileOptions: CompileOptions): NativePlan => {
     let plan = plans.get(graph);
     if (plan === undefined) {
       plan = compile(model, graph, compileOptions);
@@ -58,13 +67,14 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
   };
 
   const map = (): Graph => graphOf(model, "map");
+  const planOfMap = (): NativePlan => planOf(map(), options);
 
   const applyGraph = async (
     graph: Graph,
     rows: Matrix,
     what: string,
     call: CallOptions,
-    compileOptions = options,
+    compileOptions: CompileOptions = strict,
   ): Promise<Matrix> => {
     checkWidth(model, graph, rows, what);
     const columns = elements(graph.values[graph.output].shape);
@@ -97,25 +107,27 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
       products.set(derive, graph);
     }
     // The layout that suits f suits its derivatives, which hold a few times what f holds.
-    const { layout } = planOf(map()).info;
-    return applyGraph(graph, beside(latents, vectors), "pairs", call, { ...options, layout });
+    const { info } = planOfMap();
+    const layout = info.device === "cpu" ? { layout: info.layout } : {};
+    return applyGraph(graph, beside(latents, vectors), "pairs", call, { ...strict, ...layout });
   };
 
   return {
     name: "native",
-    plan: () => planOf(map()).info,
+    kernelDevice: deviceName(device),
+    plan: () => planOfMap().info,
     info() {
-      const { isa, layout, reason, tileRows } = planOf(map()).info;
+      const { info } = planOfMap();
       return {
-        device: { kind: "cpu", isa, layout, reason, tileRows },
+        device: describeDevice(info, card),
         versions: {
           "latent-dynamics": packageVersion(),
           node: process.versions.node,
-          oneDNN: native().cpu().oneDnn,
+          ...(card === undefined ? { oneDNN: native().cpu().oneDnn } : { CUDA: card.driver }),
         },
       };
     },
-    apply: async (latents, call) => applyGraph(map(), latents, "latents", call),
+    apply: async (latents, call) => applyGraph(map(), latents, "latents", call, options),
     encode: async (inputs, call) => applyGraph(graphOf(model, "encoder"), inputs, "inputs", call),
     decode: async (latents, call) => applyGraph(graphOf(model, "decoder"), latents, "latents", call),
     jacobianVector: (latents, tangents, call) => applyProduct(jacobianVectorGraph, latents, tangents, call),
@@ -123,7 +135,7 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
       applyProduct(vectorJacobianGraph, latents, cotangents, call),
     async iterate(initial, { threads, signal, onProgress, ...options }) {
       checkWidth(model, map(), initial, "latents");
-      const plan = planOf(map());
+      const plan = planOfMap();
       return run({ signal, onProgress }, (report) =>
         native().iterate(plan, initial.data, { ...options, threads }, report),
       );
@@ -131,7 +143,7 @@ function createEngine(model: Autoencoder, options: CompileOptions, forget: () =>
     async walk(initial, attractors, { threads, signal, onProgress, ...options }) {
       checkWidth(model, map(), initial, "latents");
       checkWidth(model, map(), attractors, "attractors");
-      const plan = planOf(map());
+      const plan = planOfMap();
       return run({ signal, onProgress }, (report) =>
         native().trajectory(plan, initial.data, attractors.data, { ...options, threads }, report),
       );
@@ -150,13 +162,20 @@ function compile(model: Autoencoder, graph: Graph, options: CompileOptions): Nat
   try {
     return addon.compile(lowered, options);
   } catch (error) {
-    throw new InputError(
-      `${model.name}: the native engine cannot run ${graph.name}: ${(error as Error).message}`,
-      {
-        cause: error,
-      },
-    );
+    const { device = -1 } = options;
+    const what = `${graph.name}${device < 0 ? "" : ` on ${deviceName(device)}`}: ${(error as Error).message}`;
+    if (deviceError(error) instanceof DeviceError) {
+      throw new DeviceError(`${model.name}: cannot put ${what}`, { cause: error });
+    }
+    throw new InputError(`${model.name}: the native engine cannot run ${what}`, { cause: error });
   }
+}
+
+function describeDevice(info: PlanInfo, card: CudaDevice | undefined): EngineDevice {
+  const { layout, reason } = info;
+  if (info.device === "cpu") return { kind: "cpu", isa: info.isa, layout, reason, tileRows: info.tileRows };
+  const { index, precision } = info;
+  return { kind: "cuda", name: card?.name, index, layout, precision, reason };
 }
 
 /** [a, b], row by row. */
@@ -179,7 +198,10 @@ function checkWidth(model: Autoencoder, graph: Graph, rows: Matrix, what: string
   }
 }
 
-/** Starts a job, ties it to the signal, and makes an error thrown by onProgress the caller's. */
+/**
+ * Starts a job, ties it to the signal, and makes an error thrown by onProgress the caller's. Throws DeviceError where a
+ * device failed.
+ */
 export async function run<Result>(
   { signal, onProgress }: Pick<CallOptions, "signal" | "onProgress">,
   start: (onProgress?: (progress: Progress) => void) => NativeJob<Result>,
@@ -206,6 +228,8 @@ export async function run<Result>(
     const result = await promise;
     if (failure !== undefined) throw failure.error;
     return result;
+  } catch (error) {
+    throw deviceError(error);
   } finally {
     signal?.removeEventListener("abort", abort);
   }

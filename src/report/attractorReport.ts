@@ -20,7 +20,7 @@ import {
   statusChart,
   traceChart,
 } from "./charts.js";
-import { DIFFERENCES, deviceText, layoutText } from "./device.js";
+import { DIFFERENCES, deviceText, layoutText, precisionText } from "./device.js";
 import { findings } from "./findings.js";
 import { count, countOf, duration, quantity, share } from "./format.js";
 import {
@@ -543,9 +543,11 @@ function similarity({ similarity: pairs }: RunRecord): Html {
 
 /** Of the native engine the layout and, behind it, why; of another one its batches. */
 function layoutFact(record: RunRecord): Fact {
-  const { layout, tileRows, reason } = record.device;
-  if (layout === undefined || tileRows === undefined) return ["Batches", layoutText(record)];
-  return ["Layout", html`<span title="${reason ?? ""}">${layout}, ${countOf(tileRows, "row")} a tile</span>`];
+  const { device } = record;
+  const { layout, tileRows, reason } = device;
+  if (layout === undefined) return ["Batches", layoutText(record)];
+  const how = tileRows === undefined ? precisionText(device) : `${countOf(tileRows, "row")} a tile`;
+  return ["Layout", html`<span title="${reason ?? ""}">${layout}, ${how}</span>`];
 }
 
 /** Everything needed to make the run again. */

@@ -15,14 +15,26 @@ export function differenceNotes(method: JacobianMethod | undefined): MeasureNote
 
 type Computed = Pick<RunRecord, "device" | "options">;
 
-/** "cpu, avx512", or of an engine without instruction sets its name: "cpu, function". */
+/** "cpu, avx512", "cuda:0, NVIDIA H100", or of an engine without instruction sets its name: "cpu, function". */
 export function deviceText({ device, options }: Computed): string {
-  return `${device.kind}, ${device.isa ?? String(options.engine)}`;
+  const { kind, index, name, isa } = device;
+  if (index !== undefined) return `${kind}:${index}, ${name ?? "a card without a name"}`;
+  return `${kind}, ${isa ?? String(options.engine)}`;
 }
 
-/** How rows are put together: "lanes layout", or "batches of 256 rows". */
-export function layoutText({ device: { layout, batchRows = 1, concurrency = 1 } }: Computed): string {
-  if (layout !== undefined) return `${layout} layout`;
+/** How rows are put together: "lanes layout", "fused layout, tf32, then float32", or "batches of 256 rows". */
+export function layoutText({ device }: Computed): string {
+  const { layout, batchRows = 1, concurrency = 1 } = device;
+  if (layout !== undefined) {
+    return [`${layout} layout`, ...(device.precision === undefined ? [] : [precisionText(device)])].join(
+      ", ",
+    );
+  }
   const together = concurrency > 1 ? `, ${concurrency} at the same time` : "";
   return `batches of ${countOf(batchRows, "row")}${together}`;
+}
+
+/** In what points iterate, and in what they are finished. */
+export function precisionText({ precision = "float32" }: { readonly precision?: string }): string {
+  return precision === "float32" ? precision : `${precision}, then float32`;
 }

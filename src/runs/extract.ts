@@ -68,8 +68,9 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   const run = { ...checked, record: { ...checked.record, notes } };
   if (folder !== null) {
     // Also of what an abort left: nothing below listens to the signal any more.
-    const { threads, engine, device, layout, isa } = resolved;
-    const page = report ? await reportOn(run, model, { threads, engine, device, layout, isa }) : null;
+    const { threads, engine, device, layout, isa, precision } = resolved;
+    const call = { threads, engine, device, layout, isa, precision };
+    const page = report ? await reportOn(run, model, call) : null;
     await writeRun(folder, run, { overwrite, endpoints, report: page });
   }
   return { run, folder };

@@ -137,7 +137,13 @@ export async function runMemorization(
           ? null
           : await decode(model, engine, found.initial, during("decode", "initial points")),
     },
-    { rule, threads: call.threads, signal: call.signal, onProgress },
+    {
+      rule,
+      device: engine.kernelDevice,
+      threads: call.threads,
+      signal: call.signal,
+      onProgress,
+    },
   );
   const errors =
     found.attractors.rows === 0 || model.inputShape === null

@@ -101,6 +101,7 @@ const OF_THE_ITERATION = [
   "maxIterations",
   "criterion",
   "divergenceRatio",
+  "precision",
   "threshold",
   "rule",
   "distance",

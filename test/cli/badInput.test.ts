@@ -155,7 +155,12 @@ describe("bad input", () => {
       ["attractors", good, ...noise, "--rule", "nearest"],
       /--rule <name>.*nearest.*greedy, components, euclidean/,
     ],
-    ["a GPU", ["attractors", good, ...noise, "--device", "cuda"], /computes on the CPU only/],
+    ["no device", ["attractors", good, ...noise, "--device", "gpu"], /device is "gpu", expected auto, cpu/],
+    [
+      "a precision of the CPU",
+      ["attractors", good, ...noise, "--precision", "bf16"],
+      /precision is "bf16", which is for CUDA; device is "cpu"/,
+    ],
     ["no engine", ["attractors", good, ...noise, "--engine", "torch"], /expected one of auto, native/],
     [
       "an engine for other models",

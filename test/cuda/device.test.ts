@@ -3,12 +3,17 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { deduplicate } from "../../src/analysis/deduplicate.js";
-import { deviceNumber } from "../../src/analysis/device.js";
 import { knnScore } from "../../src/analysis/knn.js";
 import { nearest } from "../../src/analysis/nearest.js";
 import { matchingPursuit } from "../../src/analysis/omp.js";
+import { deviceNumber } from "../../src/device.js";
+import { findAttractors } from "../../src/dynamics/attractors.js";
+import { noise } from "../../src/dynamics/points.js";
+import { engineOf } from "../../src/engines/choose.js";
 import { DeviceError, InputError } from "../../src/errors.js";
+import { lower } from "../../src/graph/lower.js";
 import { native } from "../../src/native.js";
+import { scaling } from "../support/maps.js";
 
 const { reason, devices } = native().cuda();
 const rows = { data: Float32Array.of(1, 0, 0, 1, 2, 0), rows: 3, columns: 2 };
@@ -71,17 +76,37 @@ describe("device", () => {
     expect((await deduplicate(rows, { device: "auto" })).labels.length).toBe(3);
   });
 
-  it("the tests of a device pass, or are skipped by name where there is none", ({ skip }) => {
-    const file = fileURLToPath(new URL("device.test.mjs", import.meta.url));
-    const { status, stdout } = spawnSync(process.execPath, ["--test", "--test-reporter=tap", file], {
-      encoding: "utf8",
-      // The runner of this test is one too, and node's takes its children for its own.
-      env: { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_OPTIONS: undefined },
-    });
-    expect({ status, stdout }).toMatchObject({ status: 0 });
-    if (reason !== null) {
-      expect(stdout).toMatch(/SKIP skipped: no CUDA device \(.+\)/);
-      skip(`skipped: no CUDA device (${reason})`);
-    }
+  it.skipIf(reason === null)("of a model: an error where it is named, the CPU where it is auto", async () => {
+    const from = { noise: noise(4) };
+    const call = findAttractors(scaling("half", 2, 0.5), { from, device: "cuda" });
+    await expect(call).rejects.toThrow(DeviceError);
+    await expect(call).rejects.toThrow(`device is "cuda": ${reason}`);
+    const run = await findAttractors(scaling("half", 2, 0.5), { from, device: "auto" });
+    expect(run.record).toMatchObject({ options: { device: "cpu" }, device: { kind: "cpu" } });
+    const engine = engineOf(scaling("half", 2, 0.5), { device: "auto", precision: "bf16" });
+    await expect(engine).rejects.toThrow(
+      'precision is "bf16", which is for CUDA; device is "auto", which here',
+    );
+    // And of the addon itself.
+    const { map } = scaling("half", 2, 0.5);
+    expect(() => native().compile(lower(map!), { device: 0 })).toThrow(`CUDA cannot be used: ${reason}`);
   });
+
+  it.for(["device", "models"])(
+    "%s.test.mjs passes, or is skipped by name where there is no device",
+    { timeout: 300_000 },
+    (name, { skip }) => {
+      const file = fileURLToPath(new URL(`${name}.test.mjs`, import.meta.url));
+      const { status, stdout } = spawnSync(process.execPath, ["--test", "--test-reporter=tap", file], {
+        encoding: "utf8",
+        // The runner of this test is one too, and node's takes its children for its own.
+        env: { ...process.env, NODE_TEST_CONTEXT: undefined, NODE_OPTIONS: undefined },
+      });
+      expect({ status, stdout }).toMatchObject({ status: 0 });
+      if (reason !== null) {
+        expect(stdout).toMatch(/SKIP skipped: no CUDA device \(.+\)/);
+        skip(`skipped: no CUDA device (${reason})`);
+      }
+    },
+  );
 });

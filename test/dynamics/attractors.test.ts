@@ -431,7 +431,13 @@ describe("what does not fit", () => {
     ],
     ["a cosine of 2", { threshold: 2 }, /threshold is 2/],
     ["no threads", { threads: 0 }, /threads is 0/],
-    ["a GPU", { device: "cuda:0" }, /computes on the CPU only/],
+    ["no device", { device: "gpu" }, /device is "gpu", expected auto, cpu, cuda or cuda:INDEX/],
+    ["no precision", { precision: "fp8" }, /precision is "fp8", expected one of auto, float32, tf32, bf16/],
+    [
+      "a precision of the CPU",
+      { precision: "tf32" },
+      /precision is "tf32", which is for CUDA; device is "cpu"/,
+    ],
     ["no engine", { engine: "torch" }, /engine is "torch", expected one of auto, native/],
     [
       "an engine for other models",

@@ -50,6 +50,27 @@ describe("choosing an engine", () => {
   });
 
   it.each([
+    [{ precision: "tf32" }, 'precision is "tf32", which is for CUDA; device is "cpu"'],
+    [{ precision: "float32", device: "cpu" }, 'precision is "float32", which is for CUDA; device is "cpu"'],
+    [{ device: "gpu" }, 'device is "gpu", expected auto, cpu, cuda or cuda:INDEX'],
+    [{ device: "cuda:100" }, 'device is "cuda:100", expected auto'],
+  ] as const)("options that do not go together: %j", async (options, message) => {
+    const chosen = engineOf(scaling("half", 2, 0.5), options);
+    await expect(chosen).rejects.toThrow(InputError);
+    await expect(chosen).rejects.toThrow(message);
+  });
+
+  it("what is for the native engine goes with no other", async () => {
+    const map = fromFunction({ latentShape: [1], apply: (rows) => rows });
+    for (const options of [{ layout: "lanes" }, { isa: "avx2" }, { precision: "bf16" }] as const) {
+      const [[name, value]] = Object.entries(options);
+      await expect(engineOf(map, options)).rejects.toThrow(
+        `${name} is "${value}", which is for the native engine; function runs on function`,
+      );
+    }
+  });
+
+  it.each([
     ["torch", /engine is "torch", expected one of auto, native, onnxruntime, tfjs/],
     ["", /engine is "", expected one of/],
     ["function", /half: engine function cannot run a model of format square-map; native can/],

@@ -110,7 +110,7 @@ typedef struct {
     /* 0: launches of kernels; 1: one launch that keeps a row in shared memory. */
     int32_t fused;
     /* Why; ended by 0. */
-    char reason[256];
+    char reason[512];
 } latdyn_cuda_plan_info;
 
 /* A map on one device. Any number of jobs may run it at the same time; their `device` is not looked at. */

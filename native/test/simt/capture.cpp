@@ -15,8 +15,9 @@ namespace {
 using Work = std::vector<std::function<void()>>;
 
 bool conditional_nodes = true;
-Work* recording = nullptr;
-bool going_on = false;
+// Of the job that this thread runs.
+thread_local Work* recording = nullptr;
+thread_local bool going_on = false;
 int64_t started = 0;
 
 } // namespace

@@ -12,19 +12,23 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <mutex>
 
 namespace simt {
 
 namespace {
 
+// Of what follows but for the marks: jobs allocate and release at the same time.
+std::mutex memory_busy;
 int64_t limit = std::numeric_limits<int64_t>::max();
 int64_t used = 0;
 std::map<void*, std::pair<int64_t, std::pair<void*, size_t>>> blocks;
-std::chrono::steady_clock::time_point marks[2];
+thread_local std::chrono::steady_clock::time_point marks[2];
 
 } // namespace
 
 void limit_memory(int64_t bytes) {
+    const std::lock_guard lock(memory_busy);
     limit = bytes;
 }
 
@@ -48,6 +52,7 @@ void use_device(int index) {
 }
 
 int64_t free_memory() {
+    const std::lock_guard lock(memory_busy);
     // Little, so that lists and blocks are small: every one of their bytes is written before it is used.
     return std::min<int64_t>(limit - used, int64_t{8} << 20);
 }
@@ -55,6 +60,7 @@ int64_t free_memory() {
 void* allocate(size_t bytes) {
     refuse_while_recording("allocating memory");
     const int64_t size = static_cast<int64_t>(bytes);
+    const std::lock_guard lock(memory_busy);
     if (size > limit - used)
         throw DeviceError(Failure::out_of_memory,
                           "CUDA: allocating " + std::to_string(bytes) + " bytes: out of memory");
@@ -75,6 +81,7 @@ void* allocate(size_t bytes) {
 }
 
 void release(void* memory) noexcept {
+    const std::lock_guard lock(memory_busy);
     const auto found = blocks.find(memory);
     if (found == blocks.end())
         return;

@@ -155,7 +155,6 @@ struct Machine {
     std::mutex busy;
     Schedule schedule = Schedule::forward;
     std::mt19937_64 random;
-    int64_t launches_left = -1;
     size_t shared_limit = most_shared;
 
     std::vector<Fiber> fibers;
@@ -184,6 +183,8 @@ struct Machine {
 };
 
 Machine machine;
+// Ready before any other object is made: environment.cpp sets it that early.
+constinit int64_t launches_left = -1;
 
 // Entered and left around every change of stacks, so that the address sanitizer knows which one is in use.
 void to_host([[maybe_unused]] bool for_good) {
@@ -293,7 +294,7 @@ size_t shared_memory_limit() {
 }
 
 void fail_launch_after(int64_t launches) {
-    machine.launches_left = launches;
+    launches_left = launches;
 }
 
 void run(const char* name, unsigned grid, unsigned threads, size_t shared,
@@ -304,7 +305,7 @@ void run(const char* name, unsigned grid, unsigned threads, size_t shared,
         throw Fault(std::string(name) + ": no device takes a grid of " + std::to_string(grid) +
                     " blocks of " + std::to_string(threads) + " threads with " + std::to_string(shared) +
                     " bytes of shared memory");
-    if (machine.launches_left >= 0 && machine.launches_left-- == 0)
+    if (launches_left >= 0 && launches_left-- == 0)
         throw Fault(std::string(name) + ": an illegal memory access was encountered");
     if (!machine.stacks) {
         machine.stacks = std::make_unique<Guarded>(stack_bytes * most_threads);
