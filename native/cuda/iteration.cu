@@ -1,25 +1,14 @@
-// The loop z[t+1] = f(z[t]) over many points, on the device until all are done.
+// The loop z[t+1] = f(z[t]) over many points, on the device until all are done: the host's side of it.
 //
-// A step is a run of the plan and what the launches below add. Points, f of them, anchors and slots lie where
-// they lie; what is left when the queue is empty is named by a list, which is made shorter (and the run with
-// it) whenever fewer than half of its points go on. With k floats a point:
-//   advance_slots  a team of 8, 32 or 256 lanes a slot, the smallest that k floats keep busy; reads 12·k
-//   bytes
-//                  a slot, writes 4·k; 6·k operations in double. Memory bound: at 3.35 TB/s, 16·k bytes of
-//                  20,000 slots of 128 floats are 12 µs.
-//   gather         a team a listed slot; 8·k bytes each; only where there is a list
-//   control        one thread: counts, and says whether there is another step; every few steps it reads the
-//                  host's word and writes how far the job is, in memory of the host
-// and before or after the loop:
-//   fill_slots, keep_slots    12·k bytes a slot
-//   list_live      one block over the list, 4 bytes an entry
-// Steps are recorded once for each length of the list (capture.h), after one that was not, so that whatever a
-// launch needs is there.
+// A step is a run of the plan and the launches of iteration_steps.h. Points, f of them, anchors and slots lie
+// where they lie; what is left when the queue is empty is named by a list, which is made shorter (and the run
+// with it) whenever fewer than half of its points go on. Steps are recorded once for each length of the list
+// (capture.h), after one that was not, so that whatever a launch needs is there; then the device goes on by
+// itself until there is something to do here: residuals to fetch, a list to shorten, an end.
 #include "iteration.h"
 
-#include "capture.h"
 #include "device_rows.h"
-#include "iteration_kernels.h"
+#include "iteration_steps.h"
 #include "run_plan.h"
 
 #include <bit>
@@ -27,153 +16,6 @@
 namespace latdyn::cuda {
 
 namespace {
-
-constexpr unsigned threads = 256;
-
-// Numbers of the device.
-enum Word : int { word_next, word_finished, word_evaluations, word_live, word_steps, word_count };
-
-// What the host sees while the loop runs.
-struct Progress {
-    unsigned long long next, finished, evaluations, live;
-    // Of the host, for the device.
-    int32_t stop;
-};
-
-// ---- kernels ----
-
-template <int Lanes> __device__ Team<Lanes> team_here() {
-    return Team<Lanes>(Lanes > 32 ? shared_memory() : nullptr);
-}
-template <int Lanes> __device__ int64_t team_index() {
-    return int64_t{blockIdx.x} * (threads / Lanes) + threadIdx.x / Lanes;
-}
-
-// Slot `place` gets row `place`.
-template <int Lanes> __global__ void fill_slots(Residence points) {
-    const int64_t place = team_index<Lanes>();
-    if (place < points.batch)
-        fill_slot(team_here<Lanes>(), points, place, place);
-}
-
-template <int Lanes> __global__ void advance_slots(Residence points, const int32_t* list, int64_t width) {
-    const int64_t i = team_index<Lanes>();
-    if (i >= width)
-        return;
-    const int64_t place = list ? list[i] : i;
-    if (place >= 0)
-        advance(team_here<Lanes>(), points, place, points.mapped + i * points.k);
-}
-
-template <int Lanes>
-__global__ void gather(const float* points, const int32_t* list, int64_t width, int64_t k, float* out) {
-    const int64_t i = team_index<Lanes>();
-    if (i >= width)
-        return;
-    const int64_t place = list[i];
-    for (int64_t e = threadIdx.x % Lanes; e < k; e += Lanes)
-        out[i * k + e] = place < 0 ? 0 : points[place * k + e];
-}
-
-// Points that are not done keep how far they got.
-template <int Lanes> __global__ void keep_slots(Residence points) {
-    const int64_t place = team_index<Lanes>();
-    if (place >= points.batch)
-        return;
-    const Slot slot = points.slots[place];
-    if (slot.row < 0)
-        return;
-    const int lane = static_cast<int>(threadIdx.x) % Lanes;
-    for (int64_t e = lane; e < points.k; e += Lanes)
-        points.endpoints[slot.row * points.k + e] = points.points[place * points.k + e];
-    if (lane != 0)
-        return;
-    points.iterations[slot.row] = slot.iterations;
-    // Before the first step of a second phase what the first one left is still true.
-    if (slot.previous_residual != 0)
-        points.residual[slot.row] = static_cast<float>(slot.previous_residual);
-}
-
-// The entries of `list` whose slots are not empty, in their order, and −1 after them; a list of all slots
-// where it is null. `room` is at least their number.
-__global__ void list_live(const Slot* slots, const int32_t* list, int64_t width, int32_t* out, int64_t room) {
-    auto* counts = reinterpret_cast<unsigned*>(shared_memory());
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    int64_t listed = 0;
-    for (int64_t first = 0; first < width; first += threads) {
-        const int64_t i = first + threadIdx.x;
-        const int32_t place = i >= width ? -1 : list ? list[i] : static_cast<int32_t>(i);
-        const bool live = place >= 0 && slots[place].row >= 0;
-        const unsigned votes = __ballot_sync(whole_warp, live);
-        if (lane == 0)
-            counts[warp] = static_cast<unsigned>(__popc(votes));
-        __syncthreads();
-        int64_t before = listed + __popc(votes & ((1u << lane) - 1));
-        for (unsigned w = 0; w < threads / 32; w++) {
-            before += w < warp ? counts[w] : 0;
-            listed += counts[w];
-        }
-        __syncthreads();
-        if (live && before < room)
-            out[before] = place;
-    }
-    for (int64_t i = listed + threadIdx.x; i < room; i += threads)
-        out[i] = -1;
-}
-
-struct ControlTask {
-    int64_t rows;
-    unsigned long long* words;
-    volatile Progress* progress;
-    // Steps until the host is to look, and how many lie between two looks at the host's word.
-    unsigned steps, look_every;
-    // So few live points that the list is to be made shorter. (While there is a queue, all slots are full.)
-    unsigned long long shrink_at;
-    Condition condition;
-};
-
-// After a step: counts, and says whether there is another one.
-__global__ void control(ControlTask task) {
-    if (threadIdx.x != 0)
-        return;
-    unsigned long long* words = task.words;
-    const unsigned long long rows = static_cast<unsigned long long>(task.rows);
-    const unsigned long long next = words[word_next] < rows ? words[word_next] : rows;
-    const unsigned long long finished = words[word_finished], live = next - finished;
-    const unsigned long long evaluations = words[word_evaluations] + words[word_live];
-    const unsigned long long steps = words[word_steps] + 1;
-    bool go_on = steps < task.steps && live > task.shrink_at;
-    const bool look = !go_on || !task.condition.there || steps % task.look_every == 0;
-    if (look && task.progress->stop != 0)
-        go_on = false;
-    words[word_evaluations] = evaluations;
-    words[word_live] = live;
-    words[word_steps] = go_on ? steps : 0;
-    if (look) {
-        task.progress->next = next;
-        task.progress->finished = finished;
-        task.progress->evaluations = evaluations;
-        task.progress->live = live;
-    }
-    set_condition(task.condition, go_on);
-}
-
-// use(lanes of a team, as a constant) for points of k floats.
-template <class Use> void with_team(int64_t k, Use use) {
-    if (k <= 64)
-        use(std::integral_constant<int, 8>());
-    else if (k <= 2048)
-        use(std::integral_constant<int, 32>());
-    else
-        use(std::integral_constant<int, static_cast<int>(threads)>());
-}
-
-template <class Lanes, class... Parameters, class... Arguments>
-void launch_teams(const char* name, void (*kernel)(Parameters...), Lanes, int64_t teams,
-                  Arguments... arguments) {
-    const int64_t block = threads / Lanes::value;
-    launch(name, kernel, (teams + block - 1) / block, threads, Team<Lanes::value>::shared, arguments...);
-}
 
 // ---- memory ----
 
@@ -240,12 +82,6 @@ struct Traces {
     }
 };
 
-// What the device counts, and what of it the host sees.
-struct Counters {
-    Buffer<unsigned long long> words{word_count};
-    Mapped<Progress> progress;
-};
-
 // A list has at most half as many entries as there are slots, so what it gathers fits behind f of it.
 struct Slots {
     int64_t batch = 0;
@@ -293,13 +129,9 @@ class Iteration {
         words.set(std::vector<unsigned long long>{batch, 0, evaluations, batch, 0});
         show(batch, 0, evaluations, batch);
         this->fast = fast;
-        with_team(k, [&](auto lanes) {
-            launch_teams("fill_slots", fill_slots<lanes.value>, lanes, points.batch, points);
-        });
+        fill_all(points);
         if (!looked() || !(plan.persistent() ? run_resident(plan, points) : run_steps(plan, points))) {
-            with_team(k, [&](auto lanes) {
-                launch_teams("keep_slots", keep_slots<lanes.value>, lanes, points.batch, points);
-            });
+            keep_all(points);
             return false;
         }
         return true;
@@ -402,9 +234,8 @@ class Iteration {
             const auto step = [&](Condition condition) {
                 enqueue_step(plan, points, list, width);
                 const auto most = static_cast<unsigned>(steps);
-                launch("control", control, 1, 32, 0,
-                       ControlTask{count, words.get(), progress.get(), most, std::clamp(most / 16, 1u, 64u),
-                                   shrink_at, condition});
+                control_step({count, words.get(), progress.get(), most, std::clamp(most / 16, 1u, 64u),
+                              shrink_at, condition});
             };
             const auto as_wide = [&] { return progress->live > shrink_at; };
             step({});
@@ -423,8 +254,7 @@ class Iteration {
                 break;
             const int64_t less = static_cast<int64_t>(std::bit_ceil(uint64_t{progress->live}));
             std::swap(slots.list, slots.other_list);
-            launch("list_live", list_live, 1, threads, threads / 32 * sizeof(unsigned), points.slots, list,
-                   width, slots.list.get(), less);
+            list_full(points, list, width, slots.list.get(), less);
             list = slots.list.get();
             width = less;
         }
@@ -433,16 +263,14 @@ class Iteration {
 
     void enqueue_step(const DevicePlan& plan, const Residence& points, const int32_t* list,
                       int64_t width) const {
-        with_team(k, [&](auto lanes) {
-            const float* from = points.points;
-            if (list) {
-                float* to = slots.gathered(k);
-                launch_teams("gather", gather<lanes.value>, lanes, width, points.points, list, width, k, to);
-                from = to;
-            }
-            plan.run(from, points.mapped, width, slots.arena.get());
-            launch_teams("advance_slots", advance_slots<lanes.value>, lanes, width, points, list, width);
-        });
+        const float* from = points.points;
+        if (list) {
+            float* to = slots.gathered(k);
+            gather_listed(points, list, width, to);
+            from = to;
+        }
+        plan.run(from, points.mapped, width, slots.arena.get());
+        advance_listed(points, list, width);
     }
 };
 
