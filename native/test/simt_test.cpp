@@ -1,5 +1,6 @@
 // The stand-in for a device itself: that it computes what a device would, and that it finds what it is there
 // to find.
+#include "capture.h"
 #include "device.h"
 
 #include "check.h"
@@ -192,6 +193,41 @@ void products() {
         }
 }
 
+void count_down(int* left, Condition condition) {
+    if (threadIdx.x == 0)
+        set_condition(condition, --*left > 0);
+}
+
+// What is recorded runs when it is started and not before, for as long as it says itself.
+void recordings() {
+    int left = 5, looks = 0;
+    const auto body = [&](Condition condition) {
+        launch("count_down", count_down, 1, 32, 0, &left, condition);
+    };
+    for (bool offered : {true, false}) {
+        simt::offer_conditional_nodes(offered);
+        left = 5;
+        looks = 0;
+        Loop loop(body);
+        CHECK(left == 5, "a launch that is recorded runs");
+        loop.run(3, [&] { looks++; });
+        CHECK(left == (offered ? 0 : 2) && looks == (offered ? 5 : 3), "%d left, %d looks", left, looks);
+        loop.run(1, [] {});
+        CHECK(left == (offered ? -1 : 1), "%d left after another start", left);
+    }
+    simt::offer_conditional_nodes(true);
+    std::string fault = "no fault";
+    try {
+        Loop loop([](Condition) { release(allocate(16)); });
+    } catch (const DeviceError& error) {
+        fault = error.what();
+    }
+    CHECK(fault.find("not permitted") != std::string::npos, "%s", fault.c_str());
+    left = 1;
+    body({});
+    CHECK(left == 0, "a launch after a recording that failed");
+}
+
 } // namespace
 
 int main() {
@@ -200,5 +236,6 @@ int main() {
     faults();
     copies();
     products();
+    recordings();
     return test::finish("simt");
 }
