@@ -234,6 +234,23 @@ void autoencoders() {
         }
 }
 
+// Nothing to compute: what comes in goes out.
+void nothing() {
+    Builder b;
+    const int x = b.input({3, 2, 2});
+    b.node("reshape", {x}, {3, 4});
+    std::string reason;
+    for (const bool reshaped : {true, false}) {
+        if (!reshaped) {
+            b.graph.nodes.clear();
+            b.graph.output = x;
+        }
+        const auto plan = fused(b.graph, Precision::bf16, &reason);
+        const Floats input = rows_of(b.graph, 3);
+        CHECK(plan && same_bits(on_device(*plan, input, 3), input), "%s", reason.c_str());
+    }
+}
+
 // NaN and infinity stay in their row.
 void not_finite() {
     const Graph graph = convolutional(5, 8, 2, 0.5f, 1);
@@ -259,8 +276,14 @@ void what_does_not_fit() {
         CHECK(fused(graph, Precision::float32, &reason, memory) == nullptr, "a plan: %s", reason.c_str());
         return reason;
     };
-    std::string reason = reason_of(convolutional(16, 16, 4, 0.5f, 4), 64 << 10);
-    CHECK(reason == "eight rows need 192 KiB of shared memory, of 64", "%s", reason.c_str());
+    const Graph graph = convolutional(16, 16, 4, 0.5f, 4);
+    std::string reason = reason_of(graph, 150 << 10);
+    CHECK(reason == "eight rows need 192 KiB of shared memory, of 150", "%s", reason.c_str());
+    reason = reason_of(graph, 64 << 10);
+    CHECK(reason ==
+              "the result of node \"convTranspose4\" (convTranspose) in eight rows takes 128 KiB of shared "
+              "memory, of 64",
+          "%s", reason.c_str());
     Builder b;
     b.node("softmax", {b.input({5})}, {5});
     reason = reason_of(b.graph);
@@ -458,6 +481,7 @@ int main() {
         return skipped;
     every_operator();
     autoencoders();
+    nothing();
     not_finite();
     what_does_not_fit();
     which_is_chosen();

@@ -32,9 +32,14 @@ int64_t words_of(const Resident& value, int rows) {
     return in_lines(value.element == Element::bf16 ? (elements + 1) / 2 : elements);
 }
 
-int64_t scratch_of(const Step& step, Precision precision, int rows) {
+bool is_quick(const Lowered& graph, const Step& step, Precision precision) {
+    return is_quick(step.window, precision, step.op, graph.values[static_cast<size_t>(step.y)].element,
+                    step.residual >= 0);
+}
+
+int64_t scratch_of(const Lowered& graph, const Step& step, Precision precision, int rows) {
     if (step.op.kind == Kind::product)
-        return in_lines(part_words(step.window, precision, rows));
+        return in_lines(part_words(step.window, precision, rows, is_quick(graph, step, precision)));
     return step.op.kind == Kind::normalise ? in_lines(int64_t{2} * step.op.units * rows) : 0;
 }
 
@@ -71,7 +76,7 @@ Layout lay_out(const Lowered& graph, Precision precision, int rows) {
         lives.push_back({words_of(value, rows), value.first, value.last});
     for (size_t i = 0; i < graph.steps.size(); i++)
         lives.push_back(
-            {scratch_of(graph.steps[i], precision, rows), static_cast<int>(i), static_cast<int>(i)});
+            {scratch_of(graph, graph.steps[i], precision, rows), static_cast<int>(i), static_cast<int>(i)});
     Layout layout;
     layout.words = place_by_lifetime(lives);
     for (size_t i = 0; i < lives.size(); i++)
@@ -110,8 +115,10 @@ std::vector<Operator> operators_of(const Lowered& graph, const Layout& layout, P
         op.shift = append(tables.constants, step.shifts);
         op.table = append(tables.numbers, step.table);
         op.scratch = static_cast<int32_t>(layout.scratch[i]);
-        if (op.kind == Kind::product)
+        if (op.kind == Kind::product) {
+            op.quick = is_quick(graph, step, precision);
             append_window(step.window, step.weights, precision, rows, op, tables);
+        }
         operators.push_back(op);
     }
     return operators;
@@ -244,12 +251,25 @@ std::optional<Choice> choose(const Lowered& graph, Precision precision, int64_t 
     return largest;
 }
 
+// Before anything is made of a graph that is too large: a value that alone does not fit.
+void check_values(const Graph& graph, Precision precision, int64_t shared_bytes) {
+    const int64_t element = precision == Precision::bf16 ? 2 : 4;
+    for (const Node& node : graph.nodes) {
+        const int64_t bytes = graph.values[node.output].elements() * element << least_rows_log;
+        if (bytes > shared_bytes)
+            throw Refused{"the result of node \"" + node.name + "\" (" + node.op + ") in eight rows takes " +
+                          std::to_string(bytes / 1024) + " KiB of shared memory, of " +
+                          std::to_string(shared_bytes / 1024)};
+    }
+}
+
 } // namespace
 
 std::unique_ptr<DevicePlan> fused::fuse_plan_within(const Graph& graph, Precision precision,
                                                     int64_t shared_bytes, std::string* reason) {
     graph.validate();
     try {
+        check_values(graph, precision, shared_bytes);
         const Lowered lowered = lower(graph, precision);
         int64_t needed = 0;
         const std::optional<Choice> choice = choose(lowered, precision, shared_bytes, &needed);

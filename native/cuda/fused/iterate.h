@@ -15,41 +15,41 @@
 
 namespace latdyn::cuda::fused {
 
+// Steps between two looks at the host's word.
+constexpr int look_every = 8;
+
 template <Precision precision>
 __global__ void __launch_bounds__(threads, 1)
     fused_iterate(const Program program, const Residence points, const int steps) {
     float* shared = reinterpret_cast<float*>(shared_memory());
     const Team<32> team;
     const int rows = 1 << program.rows_log, warp = static_cast<int>(threadIdx.x) / 32;
-    const int64_t first = int64_t{blockIdx.x} << program.rows_log;
+    const int first = static_cast<int>(blockIdx.x << program.rows_log);
     const auto holds_point = [&](int row) {
         return first + row < points.batch && points.slots[first + row].row >= 0;
     };
-    bool live = false;
-    for (int row = warp; row < rows; row += warps)
-        live = live || holds_point(row);
-    if (!__syncthreads_or(live))
-        return;
-    load_weights(program, shared);
-    unsigned applied = 0;
     for (int step = 0; step < steps; step++) {
-        if (__syncthreads_or(threadIdx.x == 0 && *points.stop != 0) || !__syncthreads_or(live))
+        const int self = static_cast<int>(threadIdx.x);
+        const int held = __syncthreads_count(self < rows && holds_point(self));
+        if (held == 0)
             break;
+        // The host's memory is a microsecond or two away.
+        if (step % look_every == 0 && __syncthreads_or(self == 0 && *points.stop != 0))
+            break;
+        if (step == 0)
+            load_weights(program, shared);
+        if (self == 0)
+            atomicAdd(points.evaluations, static_cast<unsigned long long>(held));
         load_rows(program, shared, points.points, first, points.batch);
         __syncthreads();
         walk<precision>(program, shared);
         store_rows(program, shared, points.mapped, first, points.batch);
         __syncthreads();
-        live = false;
         for (int row = warp; row < rows; row += warps)
-            if (holds_point(row)) {
-                applied++;
-                const int64_t place = first + row;
-                live = advance(team, points, place, points.mapped + place * points.k) || live;
-            }
+            if (holds_point(row))
+                advance(team, points, first + row, points.mapped + int64_t{first + row} * points.k);
+        __syncthreads();
     }
-    if (team.lane() == 0)
-        atomicAdd(points.evaluations, static_cast<unsigned long long>(applied));
 }
 
 template <Precision precision>

@@ -95,6 +95,17 @@ __device__ inline float dot(float sum, float4 w, float4 x) {
     return fmaf(w.w, x.w, fmaf(w.z, x.z, fmaf(w.y, x.y, fmaf(w.x, x.x, sum))));
 }
 
+template <Precision precision>
+__device__ inline void multiply(float (&sums)[4], const float4& weights, const float2& x) {
+    if constexpr (precision == Precision::bf16) {
+        const uint32_t pairs[4] = {__float_as_uint(weights.x), __float_as_uint(weights.y),
+                                   __float_as_uint(weights.z), __float_as_uint(weights.w)};
+        multiply_add(sums, pairs, __float_as_uint(x.x), __float_as_uint(x.y));
+    } else {
+        multiply_add(sums, weights, x.x, x.y);
+    }
+}
+
 template <Precision precision, int Tiles, bool Gathered>
 __device__ inline void accumulate(const Program& program, const float4* fragments, const Item& item,
                                   const Operands<Gathered>& operands, Sums<Tiles>& sums) {
@@ -102,6 +113,8 @@ __device__ inline void accumulate(const Program& program, const float4* fragment
     const Lane lane = operands.lane;
     // Steps that weights are read ahead of their use: as many as registers allow.
     constexpr int ahead = Tiles == 1 ? 2 : 1;
+    // Columns whose operands are loaded before the first of them is multiplied.
+    constexpr int together = Gathered ? 2 : Tiles == 1 ? most_columns : most_columns / 2;
     float4 weights[ahead + 1][Tiles] = {};
     int loaded = -1;
     for (int e = 0; e < item.entries; e++) {
@@ -148,24 +161,20 @@ __device__ inline void accumulate(const Program& program, const float4* fragment
 #pragma unroll
                 for (int i = 0; i < Tiles; i++)
                     weights[ahead][i] = from[(ahead * Tiles + i) * 32];
-                float2 x[most_columns];
 #pragma unroll
-                for (int q = 0; q < most_columns; q++)
-                    x[q] = columns[q] < 0 ? float2{0, 0} : operands.words(columns[q], q, step);
+                for (int begin = 0; begin < most_columns; begin += together) {
+                    float2 x[together];
 #pragma unroll
-                for (int q = 0; q < most_columns; q++) {
-                    if (columns[q] < 0)
-                        continue;
+                    for (int q = 0; q < together; q++)
+                        x[q] = columns[begin + q] < 0 ? float2{0, 0}
+                                                      : operands.words(columns[begin + q], begin + q, step);
 #pragma unroll
-                    for (int i = 0; i < Tiles; i++) {
-                        const float4 w = weights[0][i];
-                        if constexpr (precision == Precision::bf16) {
-                            const uint32_t pairs[4] = {__float_as_uint(w.x), __float_as_uint(w.y),
-                                                       __float_as_uint(w.z), __float_as_uint(w.w)};
-                            multiply_add(sums[i][q], pairs, __float_as_uint(x[q].x), __float_as_uint(x[q].y));
-                        } else {
-                            multiply_add(sums[i][q], w, x[q].x, x[q].y);
-                        }
+                    for (int q = 0; q < together; q++) {
+                        if (columns[begin + q] < 0)
+                            continue;
+#pragma unroll
+                        for (int i = 0; i < Tiles; i++)
+                            multiply<precision>(sums[i][begin + q], weights[0][i], x[q]);
                     }
                 }
 #pragma unroll
@@ -218,7 +227,6 @@ __device__ inline void finish_block(const Program& program, const Operator& op, 
     const Lane lane = this_lane();
     const int rows = 1 << program.rows_log;
     const int row = (column & (rows - 1)) + 2 * lane.t;
-    float v[2][2];
 #pragma unroll
     for (int j = 0; j < 2; j++) {
         if (channel + j >= end)
@@ -230,20 +238,14 @@ __device__ inline void finish_block(const Program& program, const Operator& op, 
         }
 #pragma unroll
         for (int odd = 0; odd < 2; odd++) {
-            v[odd][j] = sums[2 * j + odd];
+            float v = sums[2 * j + odd];
             if (op.constant >= 0)
-                v[odd][j] += program.constants[op.constant + c];
+                v += program.constants[op.constant + c];
             if (op.has_residual)
-                v[odd][j] += load_at(shared, op.residual, line + odd, row + odd, c);
-            v[odd][j] = activated(op.activation, v[odd][j]);
-            if (!op.paired)
-                store_at(shared, op.y, line + odd, row + odd, c, v[odd][j]);
+                v += load_at(shared, op.residual, line + odd, row + odd, c);
+            store_at(shared, op.y, line + odd, row + odd, c, activated(op.activation, v));
         }
     }
-    if (op.paired && channel < end)
-#pragma unroll
-        for (int odd = 0; odd < 2; odd++)
-            store_pair(shared, op.y, column + 2 * lane.t + odd, row + odd, channel, v[odd][0], v[odd][1]);
 }
 
 // The same for what most networks are made of: two channels at once, no residual, relu or nothing.
@@ -270,9 +272,6 @@ __device__ inline void product(const Program& program, const Operator& op, float
     const float4* fragments = program.resident >= 0
                                   ? reinterpret_cast<const float4*>(shared + program.resident)
                                   : reinterpret_cast<const float4*>(program.fragments);
-    const bool quick =
-        op.paired && !op.has_residual &&
-        (op.activation.kind == ActivationKind::none || op.activation.kind == ActivationKind::relu);
     for (int first = 0; first < op.items; first += warps) {
         const bool active = first + lane.warp < op.items;
         const Item& item = items[active ? first + lane.warp : 0];
@@ -297,7 +296,7 @@ __device__ inline void product(const Program& program, const Operator& op, float
             continue;
         int columns[most_columns];
         columns_of(item.columns, columns);
-        if (quick) {
+        if (op.quick) {
 #pragma unroll
             for (int i = 0; i < Tiles; i++) {
                 const int channel = item.channel + 16 * i + 2 * lane.g;
@@ -314,27 +313,20 @@ __device__ inline void product(const Program& program, const Operator& op, float
             }
             continue;
         }
-        // One column after the other moves to the front: the code of all functions stands here once.
+        // (Two tiles are for what finishes quickly.) One column after the other moves to the front: the code
+        // of all functions stands here once.
+        if constexpr (Tiles == 1) {
 #pragma unroll 1
-        for (int q = 0; q < most_columns; q++) {
-            if (item.columns[q] >= 0)
-#pragma unroll 1
-                for (int i = 0; i < Tiles; i++) {
-                    const bool upper = Tiles > 1 && i > 0;
-                    const float block[4] = {upper ? sums[Tiles - 1][0][0] : sums[0][0][0],
-                                            upper ? sums[Tiles - 1][0][1] : sums[0][0][1],
-                                            upper ? sums[Tiles - 1][0][2] : sums[0][0][2],
-                                            upper ? sums[Tiles - 1][0][3] : sums[0][0][3]};
-                    finish_block(program, op, shared, item.columns[q], item.channel + 16 * i + 2 * lane.g,
-                                 item.channel_end, block);
-                }
-#pragma unroll
-            for (int i = 0; i < Tiles; i++)
+            for (int q = 0; q < most_columns; q++) {
+                if (item.columns[q] >= 0)
+                    finish_block(program, op, shared, item.columns[q], item.channel + 2 * lane.g,
+                                 item.channel_end, sums[0][0]);
 #pragma unroll
                 for (int next = 1; next < most_columns; next++)
 #pragma unroll
                     for (int e = 0; e < 4; e++)
-                        sums[i][next - 1][e] = sums[i][next][e];
+                        sums[0][next - 1][e] = sums[0][next][e];
+            }
         }
     }
 }

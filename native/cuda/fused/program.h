@@ -86,9 +86,10 @@ struct Operator {
     int32_t scratch = 0;
 
     // Of products. Tiles of 16 output channels that a warp computes together; whether operands are chunks or
-    // gathered one by one; whether two channels can be stored at once; sums are made of so many parts.
+    // gathered one by one; whether two channels can be stored at once, with relu or nothing before that,
+    // which two tiles need; sums are made of so many parts.
     int32_t tiles = 1;
-    bool gathered = false, paired = false;
+    bool gathered = false, quick = false;
     int32_t parts = 1;
     // In the tables, where an output channel stands for a position of a patch: by channel, how many positions
     // further on it is stored, and as which channel. −1: channels are what they are called.

@@ -149,7 +149,8 @@ struct Cut {
     int parts, tiles, columns;
 };
 
-Cut cut_of(const WindowShape& s, const std::vector<PositionClass>& classes, Precision precision, int rows) {
+Cut cut_of(const WindowShape& s, const std::vector<PositionClass>& classes, Precision precision, int rows,
+           bool quick) {
     Cut cut{1, 1, most_columns};
     // Parts by the shape alone, as for eight rows.
     int steps = 0;
@@ -161,7 +162,8 @@ Cut cut_of(const WindowShape& s, const std::vector<PositionClass>& classes, Prec
     const auto enough = [&](int tiles, int columns) {
         return items_for(s, classes, tiles, columns, rows) * cut.parts >= warps;
     };
-    if (!is_gathered(s, precision) && tiles_of_group(s) % most_tiles == 0 && enough(most_tiles, cut.columns))
+    if (quick && !is_gathered(s, precision) && tiles_of_group(s) % most_tiles == 0 &&
+        enough(most_tiles, cut.columns))
         cut.tiles = most_tiles;
     while (cut.tiles == 1 && cut.columns > 1 && !enough(1, cut.columns))
         cut.columns /= 2;
@@ -230,19 +232,27 @@ bool is_gathered(const WindowShape& shape, Precision precision) {
     return shape.channels / shape.groups % step_channels(precision) != 0;
 }
 
-int parts_of(const WindowShape& shape, Precision precision) {
-    return cut_of(shape, classes_of(shape, precision), precision, column_rows).parts;
+bool is_quick(const WindowShape& shape, Precision precision, const Operator& op, Element y, bool residual) {
+    // Chunks hold an even number of channels, so two of them stay side by side.
+    return !residual && shape.out_channels / shape.groups % 2 == 0 &&
+           shape.out_channels % (y == Element::bf16 ? 16 : 8) == 0 &&
+           patch_of(shape, precision).size() == 1 &&
+           (op.activation.kind == ActivationKind::none || op.activation.kind == ActivationKind::relu);
 }
 
-int64_t part_words(const WindowShape& shape, Precision precision, int rows) {
-    const Cut cut = cut_of(shape, classes_of(shape, precision), precision, rows);
+int parts_of(const WindowShape& shape, Precision precision) {
+    return cut_of(shape, classes_of(shape, precision), precision, column_rows, false).parts;
+}
+
+int64_t part_words(const WindowShape& shape, Precision precision, int rows, bool quick) {
+    const Cut cut = cut_of(shape, classes_of(shape, precision), precision, rows, quick);
     return int64_t{warps} / cut.parts * (cut.parts - 1) * cut.tiles * cut.columns * 128;
 }
 
 void append_window(const WindowShape& s, std::span<const float> weights, Precision precision, int rows,
                    Operator& op, Tables& to) {
     const std::vector<PositionClass> classes = classes_of(s, precision);
-    const Cut cut = cut_of(s, classes, precision, rows);
+    const Cut cut = cut_of(s, classes, precision, rows, op.quick);
     const int step = step_channels(precision), channels = s.channels / s.groups;
     const Patch patch = patch_of(s, precision);
     const int of_position = s.out_channels / s.groups, outputs = of_position * patch.size();
@@ -250,8 +260,6 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
     const int blocks = tiles_of_group(s) / cut.tiles, column_tiles = rows / column_rows;
     const int row_words = op.x.element == Element::bf16 ? op.x.channels / 2 : op.x.channels;
     op.gathered = is_gathered(s, precision);
-    // Chunks of y hold an even number of channels, so two side by side stay together.
-    op.paired = op.y.channels % (1 << op.y.chunk_log) == 0 && outputs % 2 == 0;
     op.tiles = cut.tiles;
     op.parts = cut.parts;
     op.part_words = cut.tiles * cut.columns * 128;
@@ -273,7 +281,6 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
             to.numbers.push_back(position / patch.w * s.out_width + position % patch.w);
             to.numbers.push_back(output % of_position);
         }
-        op.paired = false;
     }
 
     // Each with what it costs.

@@ -24,11 +24,14 @@ struct Tables {
     std::vector<float> fragments;
 };
 
-// Words of shared memory that an operator's sums of parts take.
-int64_t part_words(const WindowShape& shape, Precision precision, int rows);
+// Whether two channels of y, of which an operator knows everything but the place, can be stored at once.
+bool is_quick(const WindowShape& shape, Precision precision, const Operator& op, Element y, bool residual);
 
-// Fills in what the product kernel reads of `op`, whose places are known, and appends its tables. `weights`
-// as in the graph.
+// Words of shared memory that an operator's sums of parts take.
+int64_t part_words(const WindowShape& shape, Precision precision, int rows, bool quick);
+
+// Fills in what the product kernel reads of `op`, whose places and `quick` are known, and appends its tables.
+// `weights` as in the graph.
 void append_window(const WindowShape& shape, std::span<const float> weights, Precision precision, int rows,
                    Operator& op, Tables& to);
 
