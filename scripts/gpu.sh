@@ -118,7 +118,7 @@ run_benches() {
       --graphs .gpu/pack/graphs --points .gpu/points
   done
   for part_name in extraction convolutions kernels; do
-    part "peers, $part_name$suffix" run_bench peers "$suffix" python3 bench/cuda/peers.py "$@" --only "$part_name" \
+    part "peers of $part_name$suffix" run_bench peers "$suffix" python3 bench/cuda/peers.py "$@" --only "$part_name" \
       --graphs .gpu/pack/graphs --points .gpu/points
   done
   printf '\n'
@@ -150,7 +150,8 @@ if [ "$sanitize" -eq 1 ]; then
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
-  printf '\ngpu: failed: %s (%d s in all)\n' "$(IFS=,; echo "${failed[*]}")" "$SECONDS"
+  names=$(printf ', %s' "${failed[@]}")
+  printf '\ngpu: failed: %s (%d s in all)\n' "${names:2}" "$SECONDS"
   exit 1
 fi
 printf '\ngpu: done in %d s\n' "$SECONDS"

@@ -6,7 +6,6 @@
 #include "graph/products.h"
 #include "graph_file.h"
 #include "kernels.h"
-#include "latdyn/error.h"
 #include "measure.h"
 #include "plan.h"
 
@@ -56,7 +55,7 @@ void window(const Options& options, int32_t side, int64_t rows) {
 void whole_map(const Options& options, const GraphFile& file, int64_t wanted) {
     for (const Named& one : precisions) {
         const std::string name = "f-" + file.name;
-        try {
+        attempt(name, one.name, [&] {
             const std::unique_ptr<cuda::DevicePlan> plan = cuda::compile_plan(file.graph, one.precision);
             const int64_t k = file.k(), of_row = plan->info.row_bytes + 8 * k;
             const int64_t rows = std::clamp<int64_t>(cuda::free_memory() / 2 / of_row, 1, wanted);
@@ -71,9 +70,7 @@ void whole_map(const Options& options, const GraphFile& file, int64_t wanted) {
                               member("variant", one.name) + member("launches", plan->info.launches) +
                                   member("rowBytes", static_cast<double>(plan->info.row_bytes))},
                              [&] { plan->run(x.get(), y.get(), rows, arena.get()); });
-        } catch (const Error& error) {
-            say_failed(name, one.name, error.what());
-        }
+        });
     }
 }
 

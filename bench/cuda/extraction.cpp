@@ -4,7 +4,7 @@
 //
 // `flops` are those of all evaluations, in both precisions where there are two; `bytes` what has to move at
 // least: points in, endpoints out, weights once. With options.points the initial points, endpoints (float32)
-// and statuses (uint8) of the strict run go there, so that peers start from the same and can be held against
+// and statuses (uint8) of the first run go there, so that peers start from the same and can be held against
 // it.
 #include "graph_file.h"
 #include "iteration.h"
@@ -66,6 +66,27 @@ std::string counts_of(const Found& found) {
     return out;
 }
 
+// Of the points that converged in both, how many there are and what share ended within 1e-3 of their length.
+std::string agreement(const Found& expected, const Found& found, int64_t k) {
+    int64_t both = 0, same = 0;
+    for (size_t i = 0; i < expected.status.size(); i++) {
+        if (expected.status[i] != 0 || found.status[i] != 0)
+            continue;
+        double distance = 0, length = 0;
+        for (size_t l = i * static_cast<size_t>(k); l < (i + 1) * static_cast<size_t>(k); l++) {
+            const double d = double(found.endpoints[l]) - double(expected.endpoints[l]);
+            distance += d * d;
+            length += double(expected.endpoints[l]) * double(expected.endpoints[l]);
+        }
+        both++;
+        same += distance <= 1e-6 * length;
+    }
+    if (both == 0)
+        return "";
+    return member("comparable", static_cast<double>(both)) +
+           member("sameEndpoints", static_cast<double>(same) / static_cast<double>(both));
+}
+
 template <class Element>
 void write(const std::string& folder, const std::string& name, const std::vector<Element>& elements) {
     std::filesystem::create_directories(folder);
@@ -98,17 +119,19 @@ void extract(const Options& options, const GraphFile& file, const char* kind,
     } precisions[] = {{cuda::Precision::float32, "float32"},
                       {cuda::Precision::tf32, "tf32"},
                       {cuda::Precision::bf16, "bf16"}};
+    // The first run that there is, in float32.
+    Found reference(0, k);
     for (bool fused : {true, false})
         for (const auto& [precision, precision_name] : precisions) {
             const std::string variant = std::string(precision_name) + (fused ? ", fused" : ", kernels");
             std::string reason = "no reason is given";
-            try {
+            attempt(name, variant, [&] {
                 const Plan strict = make_plan(file.graph, cuda::Precision::float32, fused, &reason);
                 const bool two = precision != cuda::Precision::float32;
                 const Plan fast = two ? make_plan(file.graph, precision, fused, &reason) : nullptr;
                 if (!strict || (two && !fast)) {
                     say_failed(name, variant, reason);
-                    continue;
+                    return;
                 }
                 Case row{name, by({rows, k}), 0, 0, precision_name};
                 Found found(rows, k);
@@ -127,15 +150,17 @@ void extract(const Options& options, const GraphFile& file, const char* kind,
                                member("evaluations", evaluations) +
                                member("mostIterations",
                                       *std::max_element(found.iterations.begin(), found.iterations.end())) +
-                               member("launches", strict->info.launches) + counts_of(found);
+                               member("launches", strict->info.launches) + counts_of(found) +
+                               agreement(reference, found, k);
                 });
-                if (!options.points.empty() && !two) {
-                    write(options.points, name + ".endpoints", found.endpoints);
-                    write(options.points, name + ".status", found.status);
+                if (reference.status.empty()) {
+                    reference = std::move(found);
+                    if (!options.points.empty()) {
+                        write(options.points, name + ".endpoints", reference.endpoints);
+                        write(options.points, name + ".status", reference.status);
+                    }
                 }
-            } catch (const Error& error) {
-                say_failed(name, variant, error.what());
-            }
+            });
         }
 }
 

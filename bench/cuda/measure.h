@@ -1,6 +1,7 @@
 // What the rows of bench/cuda share: how they are asked for, timed and printed.
 #pragma once
 
+#include "latdyn/error.h"
 #include "runtime.h"
 
 #include <algorithm>
@@ -66,6 +67,19 @@ inline void say_failed(const std::string& name, const std::string& variant, cons
     std::printf("{\"name\": %s, \"variant\": %s, \"failed\": %s}\n", quoted(name).c_str(),
                 quoted(variant).c_str(), quoted(why).c_str());
     std::fflush(stdout);
+}
+
+// Runs body(); what a model or the memory does not allow is a row that says so.
+template <class Body> void attempt(const std::string& name, const std::string& variant, Body body) {
+    try {
+        body();
+    } catch (const Error& error) {
+        say_failed(name, variant, error.what());
+    } catch (const cuda::DeviceError& error) {
+        if (error.failure != cuda::Failure::out_of_memory)
+            throw;
+        say_failed(name, variant, error.what());
+    }
 }
 
 inline std::string list_of(const std::vector<double>& seconds) {

@@ -72,9 +72,9 @@ def record_of(rows, peers, date):
 
 
 def table_of(record):
-    out = [f"{'row':<28} {'variant':<18} {'shape':<30} {'seconds':>10} {'limit':>10} {'share':>6}  peers"]
+    out = [f"{'row':<29} {'variant':<18} {'shape':<30} {'seconds':>10} {'limit':>10} {'share':>6}  peers"]
     for row in record["rows"]:
-        start = f"{row['name']:<28} {row.get('variant', ''):<18}"
+        start = f"{row['name']:<29} {row.get('variant', ''):<18}"
         if "failed" in row:
             out.append(f"{start} {row['failed']}")
             continue

@@ -1,59 +1,56 @@
-"""A graph file's map as a PyTorch module: the same weights, PyTorch's own operators, one call each."""
+"""A graph file's map as a PyTorch module: the same weights, PyTorch's own operators, one call each.
+
+What an operator needs beside its inputs is settled when the module is made, so that a compiler has nothing but calls to
+trace.
+"""
 
 import torch
 from torch.nn import functional
 
 
-def pair(numbers):
-    return tuple(int(v) for v in numbers)
-
-
-def padded(x, pads):
-    """Padding that is not the same on both ends, [top, left, bottom, right], put on beforehand."""
-    top, left, bottom, right = pads
-    return functional.pad(x, (left, right, top, bottom))
-
-
 class TorchGraph(torch.nn.Module):
-    """[rows, k] -> [rows, k]. ValueError names an operator that is not there."""
+    """[rows, k] -> [rows, k]. ValueError names what has no peer."""
 
     def __init__(self, file):
         super().__init__()
-        self.nodes, self.values = file.nodes, file.values
         self.input, self.output = file.input, file.output
+        self.input_shape = file.values[file.input].shape
+        # Of every constant the name of its buffer; None for what is computed.
+        self.constants = []
         for i, value in enumerate(file.values):
-            if value.constant is not None:
-                self.register_buffer(f"constant{i}", torch.from_numpy(value.constant.copy()))
-        missing = sorted({node.op for node in file.nodes} - set(OPERATORS))
-        if missing:
-            raise ValueError(f"{file.name}: no peer for {', '.join(missing)}")
+            name = None if value.constant is None else f"constant{i}"
+            if name:
+                self.register_buffer(name, torch.from_numpy(value.constant.copy()))
+            self.constants.append(name)
+        # Operator, inputs, output, residual (or -1), activation.
+        self.calls = []
+        for node in file.nodes:
+            if node.op not in OPERATORS or node.activation not in FUNCTIONS:
+                raise ValueError(f"{file.name}: no peer for {node.op} with {node.activation}")
+            operator = OPERATORS[node.op](node, tuple(file.values[node.output].shape))
+            activation = FUNCTIONS[node.activation]
+            self.calls.append((operator, tuple(node.inputs), node.output, node.residual, activation))
 
     def value(self, computed, i):
-        if self.values[i].constant is None:
-            return computed[i]
-        return getattr(self, f"constant{i}")
+        name = self.constants[i]
+        return computed[i] if name is None else getattr(self, name)
 
     def forward(self, x):
-        rows = x.shape[0]
-        computed = {self.input: x.reshape(rows, *self.values[self.input].shape)}
-        for node in self.nodes:
-            inputs = [self.value(computed, i) for i in node.inputs]
-            y = OPERATORS[node.op](node, inputs, rows, self.values[node.output].shape)
-            if node.residual >= 0:
-                y = y + self.value(computed, node.residual)
-            computed[node.output] = activated(node, y)
-        return computed[self.output].reshape(rows, -1)
+        computed = {self.input: x.reshape(x.shape[0], *self.input_shape)}
+        for operator, inputs, output, residual, activation in self.calls:
+            y = operator(*[self.value(computed, i) for i in inputs])
+            if residual >= 0:
+                y = y + self.value(computed, residual)
+            computed[output] = activation(y)
+        return computed[self.output].reshape(x.shape[0], -1)
 
 
-def activated(node, y):
-    if node.activation == "none":
-        return y
-    if node.activation not in FUNCTIONS:
-        raise ValueError(f"{node.name}: no peer for {node.activation}")
-    return FUNCTIONS[node.activation](y)
+def same(x):
+    return x
 
 
 FUNCTIONS = {
+    "none": same,
     "relu": torch.relu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
@@ -62,63 +59,51 @@ FUNCTIONS = {
 }
 
 
-def conv(node, inputs, rows, shape):
-    attributes, (x, *weights) = node.attributes, inputs
-    top, left, bottom, right = pair(attributes["pads"])
-    padding = (top, left)
-    if (top, left) != (bottom, right):
-        x, padding = padded(x, (top, left, bottom, right)), (0, 0)
-    return functional.conv2d(
-        x,
-        *weights,
-        stride=pair(attributes["strides"]),
-        padding=padding,
-        dilation=pair(attributes["dilations"]),
-        groups=int(attributes["groups"][0]),
-    )
+def whole(node, key):
+    return tuple(int(v) for v in node.attributes[key])
 
 
-def conv_transpose(node, inputs, rows, shape):
-    attributes, (x, weight, *bias) = node.attributes, inputs
-    top, left, bottom, right = pair(attributes["pads"])
-    more = pair(attributes["outputPadding"])
+def conv(node, shape):
+    top, left, bottom, right = whole(node, "pads")
+    strides, dilations, (groups,) = whole(node, "strides"), whole(node, "dilations"), whole(node, "groups")
+    if (top, left) == (bottom, right):
+        return lambda x, w, b=None: functional.conv2d(x, w, b, strides, (top, left), dilations, groups)
+    # Padding that is not the same on both ends is put on beforehand.
+    around = (left, right, top, bottom)
+    return lambda x, w, b=None: functional.conv2d(functional.pad(x, around), w, b, strides, 0, dilations, groups)
+
+
+def conv_transpose(node, shape):
+    top, left, bottom, right = whole(node, "pads")
+    strides, dilations, (groups,) = whole(node, "strides"), whole(node, "dilations"), whole(node, "groups")
     # PyTorch crops both ends alike: what is cropped less at the end is output padding.
-    return functional.conv_transpose2d(
-        x,
-        weight,
-        *bias,
-        stride=pair(attributes["strides"]),
-        padding=(top, left),
-        output_padding=(more[0] + top - bottom, more[1] + left - right),
-        dilation=pair(attributes["dilations"]),
-        groups=int(attributes["groups"][0]),
-    )
+    more = whole(node, "outputPadding")
+    end = (more[0] + top - bottom, more[1] + left - right)
+    return lambda x, w, b=None: functional.conv_transpose2d(x, w, b, strides, (top, left), end, groups, dilations)
 
 
-def broadcast(operator):
-    def apply(node, inputs, rows, shape):
-        # Row shapes are aligned at their ends; a constant has no dimension of rows.
-        return operator(inputs[0], inputs[1])
-
-    return apply
+def group_norm(node, shape):
+    (groups,), (epsilon,) = whole(node, "groups"), node.attributes["epsilon"]
+    return lambda x, scale, bias: functional.group_norm(x, groups, scale, bias, epsilon)
 
 
-def resize_nearest(node, inputs, rows, shape):
-    return functional.interpolate(inputs[0], scale_factor=pair(node.attributes["scales"]), mode="nearest")
+def resize_nearest(node, shape):
+    scales = whole(node, "scales")
+    return lambda x: functional.interpolate(x, scale_factor=scales, mode="nearest")
 
 
+# From a node and the shape of its result in a row to a function of its inputs. Row shapes are aligned at their ends, so
+# that a constant, which has no dimension of rows, broadcasts.
 OPERATORS = {
     "conv": conv,
     "convTranspose": conv_transpose,
-    "linear": lambda node, inputs, rows, shape: functional.linear(*inputs),
-    "add": broadcast(torch.add),
-    "sub": broadcast(torch.sub),
-    "mul": broadcast(torch.mul),
-    "div": broadcast(torch.div),
-    "groupNorm": lambda node, inputs, rows, shape: functional.group_norm(
-        inputs[0], int(node.attributes["groups"][0]), inputs[1], inputs[2], node.attributes["epsilon"][0]
-    ),
+    "linear": lambda node, shape: functional.linear,
+    "add": lambda node, shape: torch.add,
+    "sub": lambda node, shape: torch.sub,
+    "mul": lambda node, shape: torch.mul,
+    "div": lambda node, shape: torch.div,
+    "groupNorm": group_norm,
     "resizeNearest": resize_nearest,
-    "activate": lambda node, inputs, rows, shape: inputs[0],
-    "reshape": lambda node, inputs, rows, shape: inputs[0].reshape(rows, *shape),
+    "activate": lambda node, shape: same,
+    "reshape": lambda node, shape: lambda x: x.reshape(x.shape[0], *shape),
 }
