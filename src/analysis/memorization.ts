@@ -2,7 +2,7 @@
 import { oneOf } from "../check.js";
 import type { MeasureNote } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
-import type { SetSummary } from "../dynamics/result.js";
+import type { RunRecord, SetSummary } from "../dynamics/result.js";
 import { InputError } from "../errors.js";
 import type { Matrix } from "../matrix.js";
 import { callOf, checkWidths, type DeviceOptions, type StagedOptions } from "./kernel.js";
@@ -47,7 +47,8 @@ export interface MemorizationRecord {
   model: { name: string; path: string; hash: string; latentDimension: number };
   /** The run's folder and set, or null where the attractors were computed here. */
   run: { folder: string; set: string } | null;
-  options: { train: string; heldOut: string | null; rule: MemorizationRule };
+  options: { train: string; heldOut: string | null; rule: MemorizationRule; engine: string };
+  device: RunRecord["device"];
   /** Of the set whose attractors these are. */
   summary: SetSummary;
   /** Coefficient of the attractors, and the two null levels; null where there is nothing to take them from. */

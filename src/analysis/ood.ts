@@ -2,6 +2,7 @@
 import { wholeNumber } from "../check.js";
 import { type MeasureNote, noteThat } from "../dynamics/note.js";
 import { phaseProgress } from "../dynamics/progress.js";
+import type { RunRecord } from "../dynamics/result.js";
 import type { Engine } from "../engines/engine.js";
 import { AbortedError, InputError } from "../errors.js";
 import { type Matrix, row } from "../matrix.js";
@@ -73,7 +74,9 @@ export interface OodRecord {
     normalise: boolean;
     /** Of the covariance of the training latents, found by Ledoit and Wolf's formula. */
     shrinkage: number;
+    engine: string;
   };
+  device: RunRecord["device"];
   attractors: number;
   training: number;
   /** By set, ID under "id", and score: over the scores that are finite. */

@@ -13,7 +13,10 @@ export function differenceNotes(method: JacobianMethod | undefined): MeasureNote
   return method === "central differences" ? [noteThat(DIFFERENCES)] : [];
 }
 
-type Computed = Pick<RunRecord, "device" | "options">;
+interface Computed {
+  readonly device: RunRecord["device"];
+  readonly options: { readonly engine?: unknown };
+}
 
 /** "cpu, avx512", "cuda:0, NVIDIA H100", or of an engine without instruction sets its name: "cpu, function". */
 export function deviceText({ device, options }: Computed): string {

@@ -4,6 +4,7 @@ import type { Spread } from "../analysis/statistics.js";
 import type { Shape } from "../graph/graph.js";
 import { type CardPictures, pairedCards } from "./attractorCards.js";
 import { renderChart } from "./charts.js";
+import { deviceText } from "./device.js";
 import { count, countOf, duration, quantity } from "./format.js";
 import { distributionChart, groupKey } from "./measureCharts.js";
 import { EMPTY, facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
@@ -38,7 +39,8 @@ ${section("attractors", "Attractors beside their training inputs", pictures(inpu
   return page({ title, generator: `latent-dynamics ${version}`, body });
 }
 
-function factsOf({ model, run, options, timing }: MemorizationRecord, version: string): Html {
+function factsOf(record: MemorizationRecord, version: string): Html {
+  const { model, run, options, timing } = record;
   return facts([
     [
       "Model",
@@ -50,6 +52,7 @@ function factsOf({ model, run, options, timing }: MemorizationRecord, version: s
     ["Training inputs", options.train, "line"],
     ["Held-out inputs", options.heldOut ?? "none", "line"],
     ["Rule", options.rule === "max" ? "closest training input" : "farthest training input"],
+    ["Device", deviceText(record)],
     ["Time", duration(timing.seconds)],
     ["Version", version],
   ]);

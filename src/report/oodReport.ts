@@ -2,6 +2,7 @@
 import { type OodRecord, type OodScores, SCORES, type ScoreName } from "../analysis/ood.js";
 import { rocCurve } from "../analysis/roc.js";
 import { renderChart } from "./charts.js";
+import { deviceText } from "./device.js";
 import { count, duration, share } from "./format.js";
 import { distributionChart, groupKey, rocChart } from "./measureCharts.js";
 import { facts, figure, type Html, html, noticeOf, page, section, table, trusted } from "./page.js";
@@ -78,6 +79,7 @@ function factsOf(record: OodRecord, version: string): Html {
     ),
     ["Attractors", `${count(attractors)}, ${options.attractors ?? "of the training inputs"}`],
     ["Steps of a path", count(options.steps)],
+    ["Device", deviceText(record)],
     [
       "KNN",
       `K = ${count(options.neighbours)}, ${options.knnRule === "kth" ? "distance to the K-th" : "mean distance"}${options.normalise ? ", unit length" : ""}`,

@@ -170,7 +170,8 @@ export async function runMemorization(
       latentDimension: model.latentDimension,
     },
     run: found.run,
-    options: { train, heldOut: heldOut ?? null, rule },
+    options: { train, heldOut: heldOut ?? null, rule, engine: engine.name },
+    device: { ...engine.info().device, threads: call.threads },
     summary: found.summary,
     coefficient: {
       attractors: measured.attractors.spread,

@@ -135,7 +135,9 @@ export async function runOod(
       knnRule,
       normalise,
       shrinkage: found.shrinkage,
+      engine: engine.name,
     },
+    device: { ...engine.info().device, threads: call.threads },
     attractors: attractors.rows,
     training: training.rows,
     sets: Object.fromEntries(

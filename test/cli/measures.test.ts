@@ -55,6 +55,7 @@ describe("memorization", () => {
     const found = await recordOf<MemorizationRecord>(...args, "--out", "memory");
     const { attractors, heldOut, initial } = found.coefficient;
     expect(found.run).toEqual({ folder: "one", set: "data" });
+    expect(found).toMatchObject({ options: { engine: "native" }, device: { kind: "cpu" } });
     expect(attractors.count).toBe(found.summary.attractors);
     expect(attractors.mean).toBeGreaterThan(0.5);
     expect(heldOut).toMatchObject({ count: 40 });
@@ -92,6 +93,7 @@ describe("ood", () => {
       ...["--ood", "noisy=noisy.npy", "--attractors", "one#data", "--steps", "10", "--out", "ood"],
     );
     expect(found.options).toMatchObject({ neighbours: 300, attractors: "one#data", steps: 10 });
+    expect(found).toMatchObject({ options: { engine: "native" }, device: { kind: "cpu" } });
     expect(found.notes.some(({ text }) => text.includes("K is 300 instead of 2000"))).toBe(true);
     expect(Object.keys(found.detection.noisy!)).toEqual([
       "trajectory",

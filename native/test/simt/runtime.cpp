@@ -33,6 +33,7 @@ void limit_memory(int64_t bytes) {
 }
 
 int64_t memory_in_use() {
+    const std::lock_guard lock(memory_busy);
     return used;
 }
 
