@@ -1,7 +1,7 @@
 /** How alike two sets of attractors are: nearest neighbours from either side, averaged. */
 import type { AttractorRun } from "../dynamics/result.js";
 import type { Matrix } from "../matrix.js";
-import { checkWidths, type DeviceOptions, type MeasureOptions } from "./kernel.js";
+import { checkWidths, type DeviceOptions } from "./kernel.js";
 import { type Neighbours, nearest } from "./nearest.js";
 
 export interface TwoSided {
@@ -67,7 +67,7 @@ export function similarityOf({ cosine, euclidean }: BestMatches): Similarity {
 /** Similarity of every pair of sets of a run, keyed "first~second"; null where one of the two has no attractor. */
 export async function pairwiseSimilarity(
   sets: AttractorRun["sets"],
-  options: MeasureOptions = {},
+  options: DeviceOptions = {},
 ): Promise<Record<string, { cosine: number | null; euclidean: number | null }>> {
   const pairs: Record<string, { cosine: number | null; euclidean: number | null }> = {};
   for (const [i, first] of sets.entries()) {

@@ -62,7 +62,8 @@ export async function extractAttractors(path: string, options: ExtractOptions): 
   const folder = out === undefined ? defaultFolder(model.name, new Date()) : out;
   if (folder !== null) await checkRunFolder(folder, { overwrite });
 
-  const found = await withSimilarity(await wholeOrPartial(model, attractorOptions));
+  const { kernelDevice } = await engineOf(model, resolved);
+  const found = await withSimilarity(await wholeOrPartial(model, attractorOptions), kernelDevice);
   const checked = await withVerification(model, found, verify, resolved);
   const notes = [...findingsOfSets(checked.sets), ...differenceNotes(checked.record.jacobians)];
   const run = { ...checked, record: { ...checked.record, notes } };
@@ -117,9 +118,9 @@ async function withVerification(
   }
 }
 
-async function withSimilarity(run: AttractorRun): Promise<AttractorRun> {
+async function withSimilarity(run: AttractorRun, device: string | undefined): Promise<AttractorRun> {
   if (run.sets.length < 2) return run;
-  return { ...run, record: { ...run.record, similarity: await pairwiseSimilarity(run.sets) } };
+  return { ...run, record: { ...run.record, similarity: await pairwiseSimilarity(run.sets, { device }) } };
 }
 
 /** The page on a run of `model`, with its attractors decoded. */

@@ -66,7 +66,10 @@ describe.skipIf(!built)("kernels for CUDA on the host", () => {
     });
 
     it.each(["attractors", "inspect"])("%s says where it computes", { timeout: 120_000 }, (command) => {
-      const more = command === "attractors" ? ["--from", "noise:1", "--out", join(folder, "run")] : [];
+      const more =
+        command === "attractors"
+          ? ["--from", "a=noise:1", "--from", "b=noise:2", "--out", join(folder, "run")]
+          : [];
       const main = [fileOf("../../dist/cli/main.js"), command, example, "--device", "cuda", ...more];
       const { status, stdout, stderr } = onHost(main);
       expect({ status, stderr }).toMatchObject({ status: 0 });
