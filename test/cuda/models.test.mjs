@@ -323,7 +323,7 @@ describe("a model on CUDA", { skip }, () => {
     for (const [i, length] of [1, 2, Math.sqrt(18)].entries()) {
       assert.equal(status[i], UNFINISHED);
       assert.ok(iterations[i] > 0);
-      assert.ok(Math.abs(Math.hypot(...row(endpoints, i)) - length) < 0.1 * length);
+      assert.ok(Math.abs(Math.hypot(...row(endpoints, i)) - length) < 0.5 * length);
     }
   });
 
