@@ -299,6 +299,8 @@ void which_is_chosen() {
     std::string what = chosen(convolutional(16, 16, 4, 0.5f, 4));
     CHECK(what == "fused; activations of 8 rows fit in 192 KiB of shared memory; weights are read through L2",
           "%s", what.c_str());
+    what = chosen(convolutional(128, 16, 4, 0.5f, 4));
+    CHECK(what.starts_with("fused"), "%s", what.c_str());
     // Three products of matrices: the weights are all that there is to move.
     what = chosen(perceptron(500, 600, 0.5f, 3));
     CHECK(what.starts_with("kernels") && what.ends_with("of weights, and 32 KiB by kernels"), "%s",

@@ -1,83 +1,15 @@
 // Plans of a graph on the device against the CPU's: every operator on random shapes and orders, whole graphs,
 // rows that do not touch one another, NaN and infinity, little memory, a device that breaks.
-#include "latdyn/plan.h"
-
 #include "graph/operators.h"
-#include "on_device.h"
 #include "operator_graphs.h"
-#include "plan.h"
-
-#include <cmath>
-#include <cstring>
-#include <limits>
+#include "plans.h"
 
 using namespace latdyn;
 using namespace latdyn::test;
 
 namespace {
 
-using Floats = std::vector<float>;
-
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-bool same_bits(const Floats& a, const Floats& b) {
-    return a.size() == b.size() &&
-           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-Floats on_cpu(const Plan& plan, const Floats& input, int64_t rows) {
-    const auto workspace = plan.make_workspace();
-    const int64_t in = plan.info.input_elements, out = plan.info.output_elements, tile = plan.info.tile_rows;
-    Floats output(static_cast<size_t>(rows * out));
-    for (int64_t first = 0; first < rows; first += tile) {
-        const int64_t some = std::min(tile, rows - first);
-        for (int64_t lane = 0; lane < tile; lane++)
-            for (int64_t e = 0; e < in; e++)
-                workspace->input[e * tile + lane] = input[(first + std::min(lane, some - 1)) * in + e];
-        plan.run(*workspace);
-        for (int64_t lane = 0; lane < some; lane++)
-            for (int64_t e = 0; e < out; e++)
-                output[(first + lane) * out + e] = workspace->output[e * tile + lane];
-    }
-    return output;
-}
-
-Floats on_device(const cuda::DevicePlan& plan, const Floats& input, int64_t rows) {
-    const cuda::Buffer<float> x{std::span<const float>(input)};
-    cuda::Buffer<float> y(rows * plan.info.output_elements);
-    cuda::Buffer<unsigned char> arena(rows * plan.info.row_bytes);
-    y.fill_bytes(0xff);
-    arena.fill_bytes(0xff);
-    plan.run(x.get(), y.get(), rows, arena.get());
-    CHECK(same_bits(x.read(), input), "the input was changed");
-    return y.read();
-}
-
-Floats rows_of(const Graph& graph, int64_t rows) {
-    Floats all;
-    for (int64_t i = 0; i < rows; i++) {
-        const Floats one = random_input(graph);
-        all.insert(all.end(), one.begin(), one.end());
-    }
-    return all;
-}
-
-// The largest difference as a share of the largest number; infinite where NaN or infinity meets anything
-// else.
-double apart(const Floats& found, const Floats& expected) {
-    double scale = 1e-3, worst = 0;
-    for (float v : expected)
-        if (std::isfinite(v))
-            scale = std::max(scale, std::fabs(double(v)));
-    for (size_t i = 0; i < expected.size(); i++) {
-        const float x = found[i], y = expected[i];
-        if (std::isnan(x) && std::isnan(y))
-            continue;
-        const double error = x == y ? 0 : std::fabs(double(x) - y) / scale;
-        worst = error <= worst ? worst : std::isnan(error) ? infinity : error;
-    }
-    return worst;
-}
 
 // Float sums of some hundred terms of either sign, in one order here and in others on the CPU.
 constexpr double tolerance = 8e-6;

@@ -1,11 +1,18 @@
 // The kernel of a run: blocks take groups of rows in turn.
 //
-// Launch: `threads` threads, one block a multiprocessor (its shared memory is full of activations). Bytes: a
-// row's input and output, once; weights once a group of rows, from L2, or once a block where they are
-// resident. For mnist-conv-k16, 844 KiB of weights (422 as bf16), 3.7 MFLOP a row and groups of 8 rows (16 as
-// bf16): 105 KiB from L2 a row (26), 34 FLOPs a byte (137). At 132 multiprocessors that read 64 bytes a clock
-// each L2 allows 40 million rows a second and more; tensor cores and shared memory (product.h: about 10 FLOPs
-// a byte of it) come to about the same, and the limit is which of them waits less.
+// Launch: `threads` threads, one block a multiprocessor (registers and shared memory are full). Bytes of
+// memory: a row's input and output, once; weights once a group of rows, from L2, or once a block where they
+// are resident.
+//
+// For mnist-conv-k16, of 3.7 MFLOP a row, by the tables of window.cu: a group of 8 rows in TF32 reads 898 KiB
+// of weights and tables, 112 KiB a row, 32 FLOPs a byte of L2; it takes 13,002 instructions of 1,024
+// multiply-adds (taps in the padding are not computed), 12,970 loads of 256 bytes of activations and 2,610
+// loads of 512 bytes of weights. At 128 bytes a clock the loads are 36,000 clocks and the instructions, at
+// 1,024 multiply-adds a clock, 13,000: the limit is shared memory and L1, 132 · 8 rows in 36,000 clocks, or
+// 50 million rows a second at 1.7 GHz, or L2, which gives 25 bytes a clock to each multiprocessor
+// meanwhile, 5.7 TB/s. In bf16 a group is 16 rows, with 495 KiB, 31 KiB a row, 13,002 instructions of twice
+// the work, 9,976 loads and 1,954: 28,000 clocks, 130 million rows a second, 18 bytes a clock of L2. In
+// float32 multiply-adds are the limit: 416,000 of a warp at 4 a clock, 104,000 clocks for 8 rows.
 #pragma once
 
 #include "kernels.h"

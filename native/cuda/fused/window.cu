@@ -324,6 +324,8 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
                         align(to.numbers);
                         item.first_entry = static_cast<int32_t>(to.numbers.size());
                         const auto append = [&](int begin, int end, int from_step, auto column) {
+                            if (begin >= end)
+                                return;
                             Entry entry{};
                             bool any = false;
                             for (int q = 0; q < most_columns; q++) {
@@ -331,7 +333,7 @@ void append_window(const WindowShape& s, std::span<const float> weights, Precisi
                                 any = any || entry.columns[q] >= 0;
                                 cost += entry.columns[q] >= 0 ? end - begin : 0;
                             }
-                            if (!any || begin >= end)
+                            if (!any)
                                 return;
                             entry.fragment = fragment + begin * cut.tiles;
                             entry.first = from_step;
