@@ -84,11 +84,9 @@ run_tests() {
     fi
     code=0 start=$SECONDS
     timeout 120 "$@" "$program" || code=$?
+    echo "$name: exit code $code after $((SECONDS - start)) s"
     # 77: there is nothing to run on.
-    if [ "$code" -ne 0 ] && [ "$code" -ne 77 ]; then
-      echo "$name: exit code $code after $((SECONDS - start)) s"
-      status=1
-    fi
+    if [ "$code" -ne 0 ] && [ "$code" -ne 77 ]; then status=1; fi
   done
   return "$status"
 }

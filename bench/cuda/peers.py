@@ -305,11 +305,11 @@ def jax_peer(name, file, initial, needed):
     about = {"peer": name, "kind": "jax", "by": "jax: lax.while_loop over the whole batch"}
     try:
         import jax_extraction
+
+        _, _, record = jax_extraction.extract(file, initial.cpu().numpy(), TOLERANCE, min(10, needed))
     except ImportError as error:
         say(**about, failed=f"skipped: {first_line(error)}")
         return
-    try:
-        _, _, record = jax_extraction.extract(file, initial.cpu().numpy(), TOLERANCE, min(10, needed))
     except Exception as error:  # whatever another library throws: the row says what
         say(**about, failed=f"{type(error).__name__}: {first_line(error)}")
         return

@@ -72,10 +72,17 @@ __device__ inline void join(int32_t* parents, int32_t a, int32_t b) {
     }
 }
 
+// Every entry becomes its root, if nobody joins meanwhile. Each is written by its own thread alone: another
+// one that shortens its path might put an older ancestor where the root is by then.
 __global__ void flatten(int32_t* parents, int64_t rows) {
     const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-    if (i < rows)
-        parents[i] = root_of(parents, static_cast<int32_t>(i));
+    if (i >= rows)
+        return;
+    volatile int32_t* at = parents;
+    int32_t root = static_cast<int32_t>(i);
+    for (int32_t parent = at[root]; parent != root; parent = at[root])
+        root = parent;
+    at[i] = root;
 }
 
 // ---- clusters ----

@@ -93,7 +93,7 @@ std::vector<int32_t> ascending(int64_t count) {
 }
 
 void chains() {
-    const int64_t rows = on_host ? 400 : 70000;
+    const int64_t rows = on_host ? 400 : 20000;
     const std::vector<int32_t> one(static_cast<size_t>(rows), 0);
     // (Rows are cos and sin on a circle of radius 1 at height 0.5: neighbours' cosine is (cos(step) + 0.25)
     // / 1.25.)
