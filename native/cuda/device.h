@@ -59,15 +59,37 @@ inline float cut_off(double sum) {
     return v;
 }
 
+// What a lane brings to a product of its warp: of d [16, 8], of the left and of the right operand.
+template <class Element, int Left, int Right> struct ProductLane {
+    float d[4];
+    Element a[Left], b[Right];
+};
+
+// Of every lane's d: d += x·y with x [16, depth], y [depth, 8]. On the device the terms of an element are
+// lined up under the largest and cut off (Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA
+// tensor cores", PeerJ Computer Science 2021); here they are added exactly and the sum is cut off, which is
+// within the bound that tf32.h states for both.
+template <int Depth>
+void add_products(simt::Slots slots, const double (&x)[16][Depth], const double (&y)[Depth][8]) {
+    for (int lane = 0; lane < 32; lane++) {
+        float d[4];
+        std::memcpy(d, slots[lane], sizeof d);
+        for (int i = 0; i < 4; i++) {
+            const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+            double sum = d[i];
+            for (int k = 0; k < Depth; k++)
+                sum += x[row][k] * y[k][column];
+            d[i] = cut_off(sum);
+        }
+        std::memcpy(slots[lane], d, sizeof d);
+    }
+}
+
 // d += a·b of a warp: a [16, 8], b [8, 8], d [16, 8], spread over the lanes as the instruction wants it. As
-// on the device the operands count with their upper 19 bits. There, the nine terms of an element are lined up
-// under the largest and cut off (Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA tensor
-// cores", PeerJ Computer Science 2021); here they are added exactly and the sum is cut off, which is within
-// the bound that tf32.h states for both.
+// on the device the operands count with their upper 19 bits.
 inline void multiply_add(float (&d)[4], float4 a, float b0, float b1, SIMT_WHERE) {
-    struct Lane {
-        float a[4], b[2], d[4];
-    } lane{{a.x, a.y, a.z, a.w}, {b0, b1}, {d[0], d[1], d[2], d[3]}};
+    using Lane = ProductLane<float, 4, 2>;
+    Lane lane{{d[0], d[1], d[2], d[3]}, {a.x, a.y, a.z, a.w}, {b0, b1}};
     simt::meet_warp(
         "multiply_add", whole_warp, &lane, sizeof lane,
         [](simt::Slots slots, unsigned) {
@@ -82,22 +104,10 @@ inline void multiply_add(float (&d)[4], float4 a, float b0, float b1, SIMT_WHERE
                 for (int i = 0; i < 2; i++)
                     y[place + i * 4][group] = cut(one.b[i]);
             }
-            for (int l = 0; l < 32; l++) {
-                Lane one;
-                std::memcpy(&one, slots[l], sizeof one);
-                for (int i = 0; i < 4; i++) {
-                    const int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
-                    double sum = one.d[i];
-                    for (int k = 0; k < 8; k++)
-                        sum += x[row][k] * y[k][column];
-                    one.d[i] = cut_off(sum);
-                }
-                std::memcpy(slots[l], &one, sizeof one);
-            }
+            add_products(slots, x, y);
         },
         where);
-    for (int i = 0; i < 4; i++)
-        d[i] = lane.d[i];
+    std::copy_n(lane.d, 4, d);
 }
 
 // The nearest TF32, ties away from zero; NaN stays NaN.
@@ -110,13 +120,10 @@ inline uint32_t to_bf16_pair(float low, float high) {
     return uint32_t{round_bf16(low)} | uint32_t{round_bf16(high)} << 16;
 }
 
-// d += a·b of a warp as above, of bf16 pairs: a [16, 16], b [16, 8]. Products of bf16 are exact in float32;
-// of the rest the same is known and done here as for TF32.
+// d += a·b of a warp as above, of bf16 pairs: a [16, 16], b [16, 8].
 inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, SIMT_WHERE) {
-    struct Lane {
-        uint32_t a[4], b[2];
-        float d[4];
-    } lane{{a[0], a[1], a[2], a[3]}, {b0, b1}, {d[0], d[1], d[2], d[3]}};
+    using Lane = ProductLane<uint32_t, 4, 2>;
+    Lane lane{{d[0], d[1], d[2], d[3]}, {a[0], a[1], a[2], a[3]}, {b0, b1}};
     simt::meet_warp(
         "multiply_add of bf16", whole_warp, &lane, sizeof lane,
         [](simt::Slots slots, unsigned) {
@@ -133,22 +140,10 @@ inline void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uin
                 for (int i = 0; i < 4; i++)
                     y[place * 2 + i % 2 + i / 2 * 8][group] = half(one.b[i / 2], i % 2);
             }
-            for (int l = 0; l < 32; l++) {
-                Lane one;
-                std::memcpy(&one, slots[l], sizeof one);
-                for (int i = 0; i < 4; i++) {
-                    const int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
-                    double sum = one.d[i];
-                    for (int k = 0; k < 16; k++)
-                        sum += x[row][k] * y[k][column];
-                    one.d[i] = cut_off(sum);
-                }
-                std::memcpy(slots[l], &one, sizeof one);
-            }
+            add_products(slots, x, y);
         },
         where);
-    for (int i = 0; i < 4; i++)
-        d[i] = lane.d[i];
+    std::copy_n(lane.d, 4, d);
 }
 
 template <class... Parameters, class... Arguments>
