@@ -161,6 +161,8 @@ class FusedPlan final : public DevicePlan {
         info.output_elements = int64_t{program.output.positions} * program.output.channels;
         info.weight_bytes = operators.size() * int64_t{sizeof(Operator)} +
                             4 * (numbers.size() + constants.size() + fragments.size());
+        program.input_reciprocal = reciprocal_of(static_cast<int32_t>(info.input_elements));
+        program.output_reciprocal = reciprocal_of(static_cast<int32_t>(info.output_elements));
         info.launches = 1;
         info.layout = "fused";
     }

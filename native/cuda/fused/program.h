@@ -143,6 +143,8 @@ struct Program {
     // The graph's input and output, and whether their elements are channel by channel outside ([C, H, W]).
     Place input, output;
     bool input_planar, output_planar;
+    // Of the elements of a row, as Place::reciprocal.
+    uint32_t input_reciprocal, output_reciprocal;
 };
 
 } // namespace latdyn::cuda::fused

@@ -168,31 +168,31 @@ __device__ inline int position_of(const Place& place, bool planar, int e, int* c
     return p;
 }
 
-// Rows [first, first + rows of a block) of x to the input's place; those that are not there are zeros.
+// Rows [first, first + rows of a block) of x to the input's place; those that are not there are zeros. All
+// rows at once: short ones would wait for memory one after the other.
 __device__ inline void load_rows(const Program& program, float* shared, const float* x, int64_t first,
                                  int64_t rows) {
     const int elements = program.input.positions * program.input.channels;
-    for (int row = 0; row < 1 << program.rows_log; row++)
-        for (int e = static_cast<int>(threadIdx.x); e < elements; e += threads) {
-            int channel;
-            const int position = position_of(program.input, program.input_planar, e, &channel);
-            store_at(shared, program.input, position << program.rows_log | row, row, channel,
-                     first + row < rows ? x[(first + row) * elements + e] : 0.0f);
-        }
-}
-
-__device__ inline float output_at(const Program& program, const float* shared, int row, int e) {
-    int channel;
-    const int position = position_of(program.output, program.output_planar, e, &channel);
-    return load_at(shared, program.output, position << program.rows_log | row, row, channel);
+    for (int i = static_cast<int>(threadIdx.x); i < elements << program.rows_log; i += threads) {
+        const int row = quotient(i, program.input_reciprocal), e = i - row * elements;
+        int channel;
+        const int position = position_of(program.input, program.input_planar, e, &channel);
+        store_at(shared, program.input, position << program.rows_log | row, row, channel,
+                 first + row < rows ? x[first * elements + i] : 0.0f);
+    }
 }
 
 __device__ inline void store_rows(const Program& program, const float* shared, float* y, int64_t first,
                                   int64_t rows) {
     const int elements = program.output.positions * program.output.channels;
-    for (int row = 0; row < 1 << program.rows_log && first + row < rows; row++)
-        for (int e = static_cast<int>(threadIdx.x); e < elements; e += threads)
-            y[(first + row) * elements + e] = output_at(program, shared, row, e);
+    for (int i = static_cast<int>(threadIdx.x); i < elements << program.rows_log; i += threads) {
+        const int row = quotient(i, program.output_reciprocal), e = i - row * elements;
+        int channel;
+        const int position = position_of(program.output, program.output_planar, e, &channel);
+        if (first + row < rows)
+            y[first * elements + i] =
+                load_at(shared, program.output, position << program.rows_log | row, row, channel);
+    }
 }
 
 __device__ inline void load_weights(const Program& program, float* shared) {
