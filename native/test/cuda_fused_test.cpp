@@ -93,8 +93,12 @@ void every_operator() {
                 }
             }
         }
-    for (const auto& [name, count] : refused)
-        std::printf("%s: %d refused, %d taken\n", name.c_str(), count, taken[name]);
+    for (const char* op :
+         {"conv", "convTranspose", "linear", "add", "sub", "mul", "div", "activate", "groupNorm", "layerNorm",
+          "maxPool", "averagePool", "resizeNearest", "reduceMean", "reshape", "pad", "transpose", "gather"})
+        CHECK(taken[op] > 0, "%s: no case was fused", op);
+    for (const char* op : {"attention", "softmax", "matmul", "greater", "maxPoolGrad", "topKMask"})
+        CHECK(taken[op] == 0 && refused[op] > 0, "%s: %d cases were fused", op, taken[op]);
 }
 
 // ---- small autoencoders, latent → latent ----
