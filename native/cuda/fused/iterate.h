@@ -18,19 +18,31 @@ namespace latdyn::cuda::fused {
 // Steps between two looks at the host's word.
 constexpr int look_every = 8;
 
+__device__ inline int first_slot(const Program& program) {
+    return static_cast<int>(blockIdx.x << program.rows_log);
+}
+__device__ inline bool holds_point(const Program& program, const Residence& points, int row) {
+    const int place = first_slot(program) + row;
+    return place < points.batch && points.slots[place].row >= 0;
+}
+
+// A warp a slot.
+__device__ inline void advance_points(const Program& program, const Residence& points) {
+    for (int row = static_cast<int>(threadIdx.x) / 32; row < 1 << program.rows_log; row += warps)
+        if (holds_point(program, points, row)) {
+            const int place = first_slot(program) + row;
+            advance(Team<32>(), points, place, points.mapped + int64_t{place} * points.k);
+        }
+}
+
 template <Precision precision>
 __global__ void __launch_bounds__(threads, 1)
     fused_iterate(const Program program, const Residence points, const int steps) {
     float* shared = reinterpret_cast<float*>(shared_memory());
-    const Team<32> team;
-    const int rows = 1 << program.rows_log, warp = static_cast<int>(threadIdx.x) / 32;
-    const int first = static_cast<int>(blockIdx.x << program.rows_log);
-    const auto holds_point = [&](int row) {
-        return first + row < points.batch && points.slots[first + row].row >= 0;
-    };
     for (int step = 0; step < steps; step++) {
         const int self = static_cast<int>(threadIdx.x);
-        const int held = __syncthreads_count(self < rows && holds_point(self));
+        const int held =
+            __syncthreads_count(self < 1 << program.rows_log && holds_point(program, points, self));
         if (held == 0)
             break;
         // The host's memory is a microsecond or two away.
@@ -40,14 +52,12 @@ __global__ void __launch_bounds__(threads, 1)
             load_weights(program, shared);
         if (self == 0)
             atomicAdd(points.evaluations, static_cast<unsigned long long>(held));
-        load_rows(program, shared, points.points, first, points.batch);
+        load_rows(program, shared, points.points, first_slot(program), points.batch);
         __syncthreads();
         walk<precision>(program, shared);
-        store_rows(program, shared, points.mapped, first, points.batch);
+        store_rows(program, shared, points.mapped, first_slot(program), points.batch);
         __syncthreads();
-        for (int row = warp; row < rows; row += warps)
-            if (holds_point(row))
-                advance(team, points, first + row, points.mapped + int64_t{first + row} * points.k);
+        advance_points(program, points);
         __syncthreads();
     }
 }
