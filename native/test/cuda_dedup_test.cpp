@@ -93,14 +93,14 @@ std::vector<int32_t> ascending(int64_t count) {
 }
 
 void chains() {
-    const int64_t rows = on_host ? 400 : 20000;
+    const int64_t rows = on_host ? 320 : 20000;
     const std::vector<int32_t> one(static_cast<size_t>(rows), 0);
     // (Rows are cos and sin on a circle of radius 1 at height 0.5: neighbours' cosine is (cos(step) + 0.25)
     // / 1.25.)
     const double step = 3.0 / static_cast<double>(rows);
     const auto cosine = [](double angle) { return (std::cos(angle) + 0.25) / 1.25; };
     const double links = cosine(1.5 * step), none = cosine(0.5 * step);
-    for (int64_t stride : {int64_t{1}, int64_t{147}, rows - 1}) {
+    for (int64_t stride : {int64_t{1}, int64_t{147}}) {
         const Matrix x = circle(rows, step, stride);
         expect("a chain", x, links, 1, one);
         expect("a chain without links", x, none, rows, ascending(rows));
