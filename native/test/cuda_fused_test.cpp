@@ -3,7 +3,7 @@
 // activations and read through L2, graphs that do not fit, a device that breaks.
 #include "fused/compile.h"
 #include "iteration.h"
-#include "latdyn/batch_iteration.h"
+#include "iteration_result.h"
 #include "operator_graphs.h"
 #include "plans.h"
 #include "points.h"
@@ -318,40 +318,14 @@ void which_is_chosen() {
 
 // ---- the iteration ----
 
-struct Ends {
-    std::vector<float> endpoints;
-    std::vector<int32_t> iterations;
-    std::vector<float> residual;
-    std::vector<uint8_t> status, period;
-    std::vector<std::vector<float>> traces;
-    int64_t evaluations = 0;
-
-    Ends(const Matrix& initial, const IterateOptions& options)
-        : endpoints(initial.data.size()), iterations(static_cast<size_t>(initial.rows)),
-          residual(iterations.size()), status(iterations.size()), period(iterations.size()),
-          traces(options.trace_rows.size()) {}
-    IterateOutput output() {
-        return {endpoints.data(), iterations.data(), residual.data(), status.data(), period.data(), &traces};
-    }
-};
-
 // The loop on the host, f by runs of the same plan.
-Ends by_runs(const cuda::DevicePlan& plan, const Matrix& initial, const IterateOptions& options) {
-    Ends ends(initial, options);
-    BatchIteration iteration(initial.data.data(), initial.rows, initial.columns, options, ends.output());
-    const int64_t batch = iteration.open(initial.rows);
-    while (!iteration.points(batch).empty()) {
-        const auto points = iteration.points(batch);
-        const Floats mapped = on_device(plan, Floats(points.begin(), points.end()),
-                                        static_cast<int64_t>(points.size()) / initial.columns);
-        iteration.advance(batch, mapped.data());
-    }
-    ends.evaluations = iteration.evaluations();
-    iteration.close();
-    return ends;
+IterationResult by_runs(const cuda::DevicePlan& plan, const Matrix& initial, const IterateOptions& options) {
+    return iterated_on_host(initial, options, initial.rows, [&](std::span<const float> points, int64_t rows) {
+        return on_device(plan, Floats(points.begin(), points.end()), rows);
+    });
 }
 
-void compare_ends(const char* what, const Ends& found, const Ends& expected) {
+void compare_ends(const char* what, const IterationResult& found, const IterationResult& expected) {
     CHECK(found.status == expected.status && found.iterations == expected.iterations &&
               found.period == expected.period && found.evaluations == expected.evaluations,
           "%s: other statuses or steps", what);
@@ -387,11 +361,11 @@ void iterations() {
         IterateOptions options;
         options.max_iterations = c.max_iterations;
         options.trace_rows = {0, 1, static_cast<int32_t>(initial.rows) - 1};
-        const Ends expected = by_runs(*plan, initial, options);
+        const IterationResult expected = by_runs(*plan, initial, options);
         for (uint8_t status : expected.status)
             statuses[status]++;
         const auto run = [&](const char* what) {
-            Ends found(initial, options);
+            IterationResult found(initial, options);
             CHECK(cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, options,
                                 found.output(), &found.evaluations, {}),
                   "%s: stopped", what);
@@ -417,10 +391,10 @@ void two_precisions() {
     const auto strict = fused(graph, Precision::float32, &reason, 48 << 10);
     const Matrix initial = gaussian(40, 5, 12);
     const IterateOptions options;
-    const Ends expected = by_runs(*strict, initial, options);
+    const IterationResult expected = by_runs(*strict, initial, options);
     for (Precision precision : {Precision::tf32, Precision::bf16}) {
         const auto fast = fused(graph, precision, &reason, 48 << 10);
-        Ends found(initial, options);
+        IterationResult found(initial, options);
         cuda::iterate({fast.get(), strict.get()}, initial.data.data(), initial.rows, options, found.output(),
                       &found.evaluations, {});
         CHECK(found.status == expected.status, "%s: other statuses", name_of(precision));
@@ -439,8 +413,8 @@ void stopped() {
     const Matrix initial = gaussian(3 * plan->resident_points(), 5, 13);
     IterateOptions options;
     options.tolerance = 1e-12;
-    const Ends expected = by_runs(*plan, initial, options);
-    Ends found(initial, options);
+    const IterationResult expected = by_runs(*plan, initial, options);
+    IterationResult found(initial, options);
     cuda::Job job;
     job.report = [](int64_t finished, int64_t) { return finished == 0; };
     CHECK(!cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, options, found.output(),
@@ -468,7 +442,7 @@ void breaks() {
     with_broken_launches({0}, [&] { on_device(*plan, input, 10); });
     const Matrix initial = gaussian(20, 3, 14);
     with_broken_launches({0, 1, 2}, [&] {
-        Ends found(initial, {});
+        IterationResult found(initial, {});
         cuda::iterate({nullptr, plan.get()}, initial.data.data(), initial.rows, {}, found.output(),
                       &found.evaluations, {});
     });

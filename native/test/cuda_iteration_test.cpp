@@ -2,7 +2,7 @@
 #include "iteration.h"
 
 #include "graphs.h"
-#include "latdyn/batch_iteration.h"
+#include "iteration_result.h"
 #include "maps.h"
 #include "on_device.h"
 #include "points.h"
@@ -17,51 +17,14 @@ using namespace latdyn::test;
 
 namespace {
 
-// What an iteration gives.
-struct Result {
-    std::vector<float> endpoints;
-    std::vector<int32_t> iterations;
-    std::vector<float> residual;
-    std::vector<uint8_t> status, period;
-    std::vector<std::vector<float>> traces;
-    int64_t evaluations = 0;
-    bool done = true;
-
-    Result(const Matrix& initial, const IterateOptions& options)
-        : endpoints(initial.data.size()), iterations(static_cast<size_t>(initial.rows)),
-          residual(iterations.size()), status(iterations.size()), period(iterations.size()),
-          traces(options.trace_rows.size()) {}
-
-    IterateOutput output() {
-        return {endpoints.data(), iterations.data(), residual.data(), status.data(), period.data(), &traces};
-    }
-    // Bits, NaN being equal to itself.
-    bool same(const Result& other) const {
-        const auto equal = [](const std::vector<float>& a, const std::vector<float>& b) {
-            return a.size() == b.size() &&
-                   (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-        };
-        return equal(endpoints, other.endpoints) && equal(residual, other.residual) &&
-               iterations == other.iterations && status == other.status && period == other.period &&
-               std::equal(traces.begin(), traces.end(), other.traces.begin(), other.traces.end(), equal) &&
-               evaluations == other.evaluations && done == other.done;
-    }
-};
+using Result = IterationResult;
 
 Result on_cpu(const Map& map, const Matrix& initial, const IterateOptions& options) {
-    Result result(initial, options);
-    BatchIteration iteration(initial.data.data(), initial.rows, initial.columns, options, result.output());
-    const int64_t batch = iteration.open(64);
-    std::vector<float> mapped;
-    while (!iteration.points(batch).empty()) {
-        const auto points = iteration.points(batch);
-        mapped.resize(points.size());
-        map_on_host(map, points.data(), static_cast<int64_t>(points.size()) / map.k, mapped.data());
-        iteration.advance(batch, mapped.data());
-    }
-    iteration.close();
-    result.evaluations = iteration.evaluations();
-    return result;
+    return iterated_on_host(initial, options, 64, [&](std::span<const float> points, int64_t rows) {
+        std::vector<float> mapped(points.size());
+        map_on_host(map, points.data(), rows, mapped.data());
+        return mapped;
+    });
 }
 
 // The two phases for one row after the other, as the comment of iterate() tells them.
