@@ -133,9 +133,10 @@ static inline F log1p_unit(F x) {
 
 // log x: −∞ at 0, NaN below.
 static inline F log_(F x) {
-    // x = 2ⁿ·m with m in [√½, √2); denormal numbers are lifted first.
+    // x = 2ⁿ·m with m in [√½, √2); denormal numbers are lifted first. Without its sign, so that nothing
+    // overflows; what becomes of numbers below 0 is not used.
     const I tiny = x < 0x1p-126f;
-    const I bits = as_int(select(tiny, x * 0x1p23f, x));
+    const I bits = as_int(select(tiny, x * 0x1p23f, x)) & 0x7fffffff;
     const I n = (bits - 0x3f3504f3) >> 23;
     const F m = as_float(bits - (n << 23));
     const F exponent = __builtin_convertvector(n, F) - select(tiny, splat(23.0f), F{});
