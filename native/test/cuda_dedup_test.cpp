@@ -244,13 +244,12 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    chains();
-    random_sets();
-    near_ties();
-    abuse();
-    limits();
-    return test::finish("cuda_dedup");
+    return test_on_device("cuda_dedup", [] {
+        known();
+        chains();
+        random_sets();
+        near_ties();
+        abuse();
+        limits();
+    });
 }

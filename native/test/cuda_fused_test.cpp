@@ -457,19 +457,18 @@ void breaks() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    every_operator();
-    autoencoders();
-    nothing();
-    not_finite();
-    what_does_not_fit();
-    which_is_chosen();
-    iterations();
-    two_precisions();
-    stopped();
+    return test_on_device("cuda_fused", [] {
+        every_operator();
+        autoencoders();
+        nothing();
+        not_finite();
+        what_does_not_fit();
+        which_is_chosen();
+        iterations();
+        two_precisions();
+        stopped();
 #ifdef LATDYN_SIMT
-    breaks();
+        breaks();
 #endif
-    return test::finish("cuda_fused");
+    });
 }

@@ -457,18 +457,17 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    tables();
-    every_operator();
-    special_values();
-    not_numbers();
-    odd_wiring();
-    networks();
-    jacobian_products();
-    flat_images();
-    fast_products();
-    refusals();
-    limits();
-    return test::finish("cuda_graph");
+    return test_on_device("cuda_graph", [] {
+        tables();
+        every_operator();
+        special_values();
+        not_numbers();
+        odd_wiring();
+        networks();
+        jacobian_products();
+        flat_images();
+        fast_products();
+        refusals();
+        limits();
+    });
 }

@@ -590,20 +590,19 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    for (int64_t k : {1, 2, 5, 33})
-        kinds(k, 11, 4);
-    kinds(1000, 3, 2);
-    criteria();
-    shapes();
-    independence();
-    two_phases();
-    apply_in_blocks();
-    aborts();
-    graphs();
-    abuse();
-    limits();
-    return test::finish("cuda_iteration");
+    return test_on_device("cuda_iteration", [] {
+        known();
+        for (int64_t k : {1, 2, 5, 33})
+            kinds(k, 11, 4);
+        kinds(1000, 3, 2);
+        criteria();
+        shapes();
+        independence();
+        two_phases();
+        apply_in_blocks();
+        aborts();
+        graphs();
+        abuse();
+        limits();
+    });
 }

@@ -108,25 +108,24 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    compare_all("gaussian", gaussian(300, 20, 1), gaussian(20, 20, 2), {1, 299, 1000});
-    compare_all("one row", gaussian(1, 5, 3), gaussian(3, 5, 4), {1, 2});
-    compare_all("one column", gaussian(140, 1, 5), gaussian(40, 1, 6), {3});
-    compare_all("wide", gaussian(130, 300, 7), gaussian(5, 300, 8), {10});
-    compare_all("copies", clustered(200, 4, 3, 0, 9, 10), clustered(20, 4, 3, 0, 9, 11), {1, 5, 150});
-    compare_all("zeros", Matrix(130, 6), Matrix(3, 6), {1, 100});
-    Matrix far = gaussian(150, 6, 12), from = gaussian(20, 6, 13);
-    for (Matrix* x : {&far, &from})
-        for (float& v : x->data)
-            v = 1000 + 1e-2f * v;
-    compare_all("far from the origin", far, from, {1, 20});
-    if (!on_host) {
-        compare_all("large", gaussian(50000, 64, 14), gaussian(3000, 64, 15), {1, 2000});
-        compare_all("large and wide", gaussian(5000, 4096, 16), gaussian(500, 4096, 17), {50});
-    }
-    abuse();
-    limits();
-    return test::finish("cuda_knn");
+    return test_on_device("cuda_knn", [] {
+        known();
+        compare_all("gaussian", gaussian(300, 20, 1), gaussian(20, 20, 2), {1, 299, 1000});
+        compare_all("one row", gaussian(1, 5, 3), gaussian(3, 5, 4), {1, 2});
+        compare_all("one column", gaussian(140, 1, 5), gaussian(40, 1, 6), {3});
+        compare_all("wide", gaussian(130, 300, 7), gaussian(5, 300, 8), {10});
+        compare_all("copies", clustered(200, 4, 3, 0, 9, 10), clustered(20, 4, 3, 0, 9, 11), {1, 5, 150});
+        compare_all("zeros", Matrix(130, 6), Matrix(3, 6), {1, 100});
+        Matrix far = gaussian(150, 6, 12), from = gaussian(20, 6, 13);
+        for (Matrix* x : {&far, &from})
+            for (float& v : x->data)
+                v = 1000 + 1e-2f * v;
+        compare_all("far from the origin", far, from, {1, 20});
+        if (!on_host) {
+            compare_all("large", gaussian(50000, 64, 14), gaussian(3000, 64, 15), {1, 2000});
+            compare_all("large and wide", gaussian(5000, 4096, 16), gaussian(500, 4096, 17), {50});
+        }
+        abuse();
+        limits();
+    });
 }

@@ -111,13 +111,12 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    random_sets();
-    near_ties({5, 64}, 140, 130, compare);
-    lengths({1, 7, 40}, 100, 130, compare);
-    abuse();
-    limits();
-    return test::finish("cuda_nearest");
+    return test_on_device("cuda_nearest", [] {
+        known();
+        random_sets();
+        near_ties({5, 64}, 140, 130, compare);
+        lengths({1, 7, 40}, 100, 130, compare);
+        abuse();
+        limits();
+    });
 }

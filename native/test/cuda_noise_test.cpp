@@ -28,16 +28,15 @@ void compare(uint64_t seed, int64_t first_row, int64_t rows, int64_t columns, fl
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    for (int64_t columns : {1, 2, 3, 4, 5, 16, 33, 257})
-        for (int64_t rows : {1, 2, 100})
-            compare(7, 0, rows, columns, 1);
-    compare(0, 0, 1000, 16, 0.25f);
-    compare(9007199254740991, 4294967290, 20, 6, 3);
-    compare(1, int64_t{1} << 40, 3, 1000, 1e-3f);
-    compare(1, 0, 0, 4, 1);
-    if (!on_host)
-        compare(5, 12345, 200000, 130, 1);
-    return test::finish("cuda_noise");
+    return test_on_device("cuda_noise", [] {
+        for (int64_t columns : {1, 2, 3, 4, 5, 16, 33, 257})
+            for (int64_t rows : {1, 2, 100})
+                compare(7, 0, rows, columns, 1);
+        compare(0, 0, 1000, 16, 0.25f);
+        compare(9007199254740991, 4294967290, 20, 6, 3);
+        compare(1, int64_t{1} << 40, 3, 1000, 1e-3f);
+        compare(1, 0, 0, 4, 1);
+        if (!on_host)
+            compare(5, 12345, 200000, 130, 1);
+    });
 }

@@ -157,12 +157,11 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    random_cases();
-    ties();
-    abuse();
-    limits();
-    return test::finish("cuda_omp");
+    return test_on_device("cuda_omp", [] {
+        known();
+        random_cases();
+        ties();
+        abuse();
+        limits();
+    });
 }

@@ -619,18 +619,17 @@ void abuse() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known_windows();
-    chosen_windows();
-    patches();
-    random_windows();
-    matmuls();
-    bits();
-    extremes();
-    abuse();
-    for (Precision precision : precisions)
-        std::printf("cuda_products: %s: the largest error is %.3f of its bound\n", name_of(precision),
-                    worst_share[static_cast<int>(precision)]);
-    return test::finish("cuda_products");
+    return test_on_device("cuda_products", [] {
+        known_windows();
+        chosen_windows();
+        patches();
+        random_windows();
+        matmuls();
+        bits();
+        extremes();
+        abuse();
+        for (Precision precision : precisions)
+            std::printf("cuda_products: %s: the largest error is %.3f of its bound\n", name_of(precision),
+                        worst_share[static_cast<int>(precision)]);
+    });
 }

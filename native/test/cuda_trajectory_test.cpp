@@ -95,22 +95,21 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    for (int64_t k : {1, 5, 32, 130})
-        for (int64_t count : {1, 3, 150}) {
-            const Matrix attractors = gaussian(count, k, static_cast<uint64_t>(k));
-            compare("settling", settling(7, 12, attractors, 5), 12, attractors);
-            compare("wandering", gaussian(6 * 5, k, 6), 5, attractors);
+    return test_on_device("cuda_trajectory", [] {
+        known();
+        for (int64_t k : {1, 5, 32, 130})
+            for (int64_t count : {1, 3, 150}) {
+                const Matrix attractors = gaussian(count, k, static_cast<uint64_t>(k));
+                compare("settling", settling(7, 12, attractors, 5), 12, attractors);
+                compare("wandering", gaussian(6 * 5, k, 6), 5, attractors);
+            }
+        compare("one point", gaussian(9, 4, 7), 1, gaussian(2, 4, 8));
+        compare("copies of attractors", gaussian(40, 3, 9), 10, clustered(30, 3, 2, 0, 10, 11));
+        if (!on_host) {
+            const Matrix attractors = gaussian(300, 128, 12);
+            compare("large", settling(2000, 50, attractors, 13), 50, attractors);
         }
-    compare("one point", gaussian(9, 4, 7), 1, gaussian(2, 4, 8));
-    compare("copies of attractors", gaussian(40, 3, 9), 10, clustered(30, 3, 2, 0, 10, 11));
-    if (!on_host) {
-        const Matrix attractors = gaussian(300, 128, 12);
-        compare("large", settling(2000, 50, attractors, 13), 50, attractors);
-    }
-    abuse();
-    limits();
-    return test::finish("cuda_trajectory");
+        abuse();
+        limits();
+    });
 }

@@ -242,12 +242,11 @@ void limits() {
 } // namespace
 
 int main() {
-    if (!has_device())
-        return skipped;
-    known();
-    cases();
-    stored_paths();
-    abuse();
-    limits();
-    return test::finish("cuda_walk");
+    return test_on_device("cuda_walk", [] {
+        known();
+        cases();
+        stored_paths();
+        abuse();
+        limits();
+    });
 }

@@ -32,6 +32,14 @@ inline bool has_device() {
     }
 }
 
+// What main() of such a program returns: runs `body` where there is something to run on.
+template <class Body> int test_on_device(const char* name, Body body) {
+    if (!has_device())
+        return skipped;
+    body();
+    return finish(name);
+}
+
 // Runs `body(name of the order)` under every order of the threads; on a device twice, as it comes.
 template <class Body> void in_every_order(Body body) {
 #ifdef LATDYN_SIMT

@@ -95,6 +95,19 @@ class Compiler {
     int64_t place_in(int value, int64_t e) const { return place(shape(value), orders[value], e); }
     int add_storage(int64_t elements);
     void add_step(std::initializer_list<int> touched, Step step, int count = 1);
+    // A launch of kernel(task) that reads x and t (−1: none) and writes out, which are the task's x, t and
+    // out.
+    template <class Task, class Kernel>
+    void add_launch(const Task& task, int x, int t, int out, Kernel kernel) {
+        add_step({x, t, out}, [=](const Run& run) {
+            Task placed = task;
+            placed.x.data = run[x];
+            placed.t.data = t < 0 ? nullptr : run[t];
+            placed.out = run[out];
+            placed.rows = run.rows;
+            kernel(placed);
+        });
+    }
     // Of the node's output, in its order.
     int result(const Node& node);
     bool is_stored(int value, Order order) const { return storage_of.count({value, order}) != 0; }

@@ -83,14 +83,7 @@ void Compiler::pool(const Node& node) {
     p.whole = steps_of(whole);
     p.pooled = steps_of(pooled);
     p.channels_last = channels_last(node.output);
-    add_step({x, t, out}, [=](const Run& run) {
-        Pool q = p;
-        q.x.data = run[x];
-        q.t.data = t < 0 ? nullptr : run[t];
-        q.out = run[out];
-        q.rows = run.rows;
-        cuda::pool(kind, q);
-    });
+    add_launch(p, x, t, out, [kind](const Pool& q) { cuda::pool(kind, q); });
 }
 
 void Compiler::mean(const Node& node) {

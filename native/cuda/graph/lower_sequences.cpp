@@ -16,14 +16,7 @@ void Compiler::sequences(const Node& node) {
     if (node.op == "topKMask")
         p.k = narrow(node.integer("k"));
     const auto kernel = node.op == "softmax" ? softmax : node.op == "topKMask" ? top_k_mask : softmax_grad;
-    add_step({x, t, out}, [=](const Run& run) {
-        Sequences q = p;
-        q.x.data = run[x];
-        q.t.data = t < 0 ? nullptr : run[t];
-        q.out = run[out];
-        q.rows = run.rows;
-        kernel(q);
-    });
+    add_launch(p, x, t, out, kernel);
 }
 
 void Compiler::attention(const Node& node) {
