@@ -1,7 +1,9 @@
-// What the native tests share: a check that counts, prints and goes on.
+// What the native tests share: a check that counts, prints and goes on, and the comparison of bits.
 #pragma once
 
 #include <cstdio>
+#include <cstring>
+#include <vector>
 
 namespace latdyn::test {
 
@@ -14,6 +16,11 @@ inline int finish(const char* name) {
     else
         std::printf("%s: %d failed\n", name, failures);
     return failures == 0 ? 0 : 1;
+}
+
+// NaN of the same bits are equal, zeros of two signs are not.
+template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 } // namespace latdyn::test

@@ -1,11 +1,11 @@
 // What an iteration gives, and the loop on the host that it is compared with.
 #pragma once
 
+#include "check.h"
 #include "latdyn/batch_iteration.h"
 #include "points.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -28,15 +28,11 @@ struct IterationResult {
     IterateOutput output() {
         return {endpoints.data(), iterations.data(), residual.data(), status.data(), period.data(), &traces};
     }
-    // Bits, NaN being equal to itself.
     bool same(const IterationResult& other) const {
-        const auto equal = [](const std::vector<float>& a, const std::vector<float>& b) {
-            return a.size() == b.size() &&
-                   (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-        };
-        return equal(endpoints, other.endpoints) && equal(residual, other.residual) &&
+        return same_bits(endpoints, other.endpoints) && same_bits(residual, other.residual) &&
                iterations == other.iterations && status == other.status && period == other.period &&
-               std::equal(traces.begin(), traces.end(), other.traces.begin(), other.traces.end(), equal) &&
+               std::equal(traces.begin(), traces.end(), other.traces.begin(), other.traces.end(),
+                          same_bits<float>) &&
                evaluations == other.evaluations && done == other.done;
     }
 };

@@ -135,9 +135,7 @@ OmpResult run(const Matrix& dictionary, const Matrix& signals, const std::vector
     return result;
 }
 
-template <typename T> bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
+using test::same_bits;
 
 bool same_bits(const OmpResult& a, const OmpResult& b) {
     if (a.by_sparsity.size() != b.by_sparsity.size())

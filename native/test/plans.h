@@ -10,18 +10,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <span>
 
 namespace latdyn::test {
 
 using Floats = std::vector<float>;
-
-inline bool same_bits(const Floats& a, const Floats& b) {
-    return a.size() == b.size() &&
-           (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
 
 inline Floats on_cpu(const Plan& plan, const Floats& input, int64_t rows) {
     const auto workspace = plan.make_workspace();

@@ -3,6 +3,7 @@
 
 #include "latdyn/noise.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>

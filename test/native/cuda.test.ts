@@ -20,7 +20,9 @@ const PROGRAMS = [
   ...[
     "noise",
     "product",
-    "products",
+    "windows",
+    "patches",
+    "matmul",
     "graph",
     "nearest",
     "knn",
