@@ -31,6 +31,8 @@ const PROGRAMS = [
     "trajectory",
     "omp",
     "iteration",
+    "iteration_phases",
+    "iteration_jobs",
     "walk",
   ].map((name) => `cuda_${name}`),
 ];
