@@ -59,8 +59,11 @@ build() {
   # Code for the card that is here, and no other: that is twice as fast.
   local capability
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .) || true
-  options+=("-DCMAKE_CUDA_ARCHITECTURES=${capability:-90}-real")
-  echo "for sm_${capability:-90} on $(nproc) cores"
+  capability=${capability:-90}
+  # 9.0 has instructions that no other has.
+  if [ "$capability" = 90 ]; then capability=90a; fi
+  options+=("-DCMAKE_CUDA_ARCHITECTURES=$capability-real")
+  echo "for sm_$capability on $(nproc) cores"
   local status=0
   DNNLROOT="$PWD/.gpu/pack" cmake -S . -B .gpu/build "${options[@]}" > "$out/gpu-build.log" 2>&1 &&
     cmake --build .gpu/build --parallel "$(nproc)" --target all cuda_device_tests cuda_bench -- "$keep_going" \

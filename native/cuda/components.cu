@@ -150,12 +150,13 @@ __global__ void list_tiles(JoinTask task, DeviceClusters clusters, int64_t first
         tiles[atomicAdd(listed, 1u)] = first + i;
 }
 
+template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     join_tiles(JoinTask task, const int64_t* tiles, int64_t left_tiles, int64_t right_tiles, Candidate* found,
                unsigned* count, unsigned capacity) {
     const TileNumber tile = tile_number(tiles[blockIdx.x], left_tiles, right_tiles);
     Accumulators products;
-    tile_product(task.pairs, tile, products);
+    tile_product<Warpgroups>(task.pairs, tile, products);
     const auto row_of = [](const PairSide& side, int64_t place) {
         return place < side.count ? row_at(side, place) : -1;
     };
@@ -399,8 +400,8 @@ class ComponentsPass {
                    left_tiles, right_tiles, tiles.get(), counter.get());
             const int64_t wanted = counter.read()[0];
             if (wanted > 0 && !candidates.collect([&](Candidate* found, unsigned* counted, unsigned room) {
-                    launch("join_tiles", join_tiles, wanted, tile_threads, tile_shared, task, tiles.get(),
-                           left_tiles, right_tiles, found, counted, room);
+                    launch_tiles("join_tiles", join_tiles<false>, join_tiles<true>, wanted, task, tiles.get(),
+                                 left_tiles, right_tiles, found, counted, room);
                 })) {
                 // What was joined stays joined; a single tile always fits.
                 now = std::max<int64_t>(1, count / 2);

@@ -162,7 +162,8 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t grid, unsig
 #else
 
 __device__ inline unsigned char* shared_memory() {
-    extern __shared__ __align__(16) unsigned char latdyn_shared[];
+    // What swizzled operands (warpgroup.h) want.
+    extern __shared__ __align__(1024) unsigned char latdyn_shared[];
     return latdyn_shared;
 }
 

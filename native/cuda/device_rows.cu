@@ -60,16 +60,14 @@ __global__ void pack_rows(const float* rows, int64_t columns, const int32_t* whi
     const int64_t at = first + int64_t{blockIdx.x} * threads + threadIdx.x;
     if (at >= end)
         return;
-    const int64_t steps = ((columns + tile_depth - 1) / tile_depth) * (tile_depth / 8);
-    const int lane = static_cast<int>(at % 32);
-    const int64_t block = at / 32;
-    const int64_t row = block / 8 / steps * tile_rows + block % 8 * 16 + lane / 4;
-    const int64_t column = block / 8 % steps * 8 + lane % 4;
-    const auto value = [&](int64_t r, int64_t c) {
-        return packed_value(rows, columns, which, count, change, r, c);
-    };
-    packed[at] = make_float4(value(row, column), value(row + 8, column), value(row, column + 4),
-                             value(row + 8, column + 4));
+    // Pieces of four columns, in the order of tile.h: piece c of row r of a stage is c xor (r mod 8).
+    const int64_t stages = (columns + tile_depth - 1) / tile_depth;
+    const int64_t line = at / (tile_depth / 4), panel_stage = line / tile_rows;
+    const int64_t row = panel_stage / stages * tile_rows + line % tile_rows;
+    const int64_t piece = at % (tile_depth / 4) ^ row % 8;
+    const int64_t column = panel_stage % stages * tile_depth + piece * 4;
+    const auto value = [&](int64_t c) { return packed_value(rows, columns, which, count, change, row, c); };
+    packed[at] = make_float4(value(column), value(column + 1), value(column + 2), value(column + 3));
 }
 
 int64_t blocks_for(int64_t rows) {

@@ -26,10 +26,21 @@ __device__ inline int32_t row_at(const PairSide& side, int64_t place) {
 }
 
 // The products of a tile's pairs. Shared memory, tile_shared bytes of it, is free afterwards.
+template <bool Warpgroups>
 __device__ inline void tile_product(const PairTask& task, const TileNumber& tile, Accumulators& products) {
-    tile_product(task.left.packed + tile.left * task.stages * panel_floats,
-                 task.right.packed + tile.right * task.stages * panel_floats, task.stages,
-                 reinterpret_cast<float*>(shared_memory()), products);
+    tile_product<Warpgroups>(task.left.packed + tile.left * task.stages * panel_floats,
+                             task.right.packed + tile.right * task.stages * panel_floats, task.stages,
+                             reinterpret_cast<float*>(shared_memory()), products);
+}
+
+// Starts one of two kernels that look at a tile each: the first where the device has no warpgroups.
+template <class... Parameters, class... Arguments>
+void launch_tiles(const char* name, void (*by_warps)(Parameters...), void (*by_warpgroups)(Parameters...),
+                  int64_t tiles, Arguments... arguments) {
+    if (warpgroups())
+        launch(name, by_warpgroups, tiles, tile_threads, tile_shared<true>, arguments...);
+    else
+        launch(name, by_warps, tiles, tile_threads, tile_shared<false>, arguments...);
 }
 
 // So many tiles take some tens of milliseconds.

@@ -1,9 +1,9 @@
-// candidate_pairs: a block of 256 threads and 96 KiB of shared memory a tile of 128 × 128 pairs: 32,768·k
-// FLOPs on tensor cores, see tile.h. Tiles go in groups of 16 on the left, so that those at work together
-// share panels in L2: 2·k·128·4 bytes a tile from there. Limited by mma.sync; what comes after the product is
-// about 40 operations for each of a thread's 64 pairs, worth k = 64 of it. score_pairs: 8 lanes a candidate,
-// 8·k bytes from wherever the rows are and 2·k or 3·k double operations. keep_lowest, forget_beaten: a thread
-// a candidate or a row; nothing beside the others.
+// candidate_pairs: a block of 256 threads a tile of 128 × 128 pairs: 32,768·k FLOPs on tensor cores, see
+// tile.h for those and for its shared memory. Tiles go in groups of 16 on the left, so that those at work
+// together share panels in L2: 2·k·128·4 bytes a tile from there. Limited as tile.h says; what comes after
+// the product is about 40 operations for each of a thread's 64 pairs, worth k = 64 of it. score_pairs: 8
+// lanes a candidate, 8·k bytes from wherever the rows are and 2·k or 3·k double operations. keep_lowest,
+// forget_beaten: a thread a candidate or a row; nothing beside the others.
 #include "pair_tiles.h"
 
 #include <algorithm>
@@ -44,6 +44,7 @@ __device__ inline Line line_at(const PairSide& side, int64_t place) {
     return {row, true, side.bounds[row]};
 }
 
+template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     candidate_pairs(PairTask task, int64_t first_tile, int64_t left_tiles, int64_t right_tiles,
                     Candidate* found, unsigned* count, unsigned capacity) {
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(tile_threads, 1)
             return;
     }
     Accumulators products;
-    tile_product(task, tile, products);
+    tile_product<Warpgroups>(task, tile, products);
 
     // The smallest high of every row of the tile, with what is known of it so far.
     uint32_t* left_best = reinterpret_cast<uint32_t*>(shared_memory());
@@ -158,11 +159,12 @@ __global__ void __launch_bounds__(tile_threads, 1)
 }
 
 // As above; what comes after the product is one float written for each pair.
+template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     all_pairs(PairTask task, int64_t left_tiles, int64_t right_tiles, float* out, int64_t stride) {
     const TileNumber tile = tile_number(blockIdx.x, left_tiles, right_tiles);
     Accumulators products;
-    tile_product(task, tile, products);
+    tile_product<Warpgroups>(task, tile, products);
     Line right[4][2];
 #pragma unroll
     for (int n = 0; n < 4; n++)
@@ -316,8 +318,8 @@ int64_t tiles_of(const PairTask& task) {
 
 bool Candidates::collect(const PairTask& task, int64_t first, int64_t tiles) {
     return collect([&](Candidate* list, unsigned* count, unsigned room) {
-        launch("candidate_pairs", candidate_pairs, tiles, tile_threads, tile_shared, task, first,
-               panels_of(task.left.count), panels_of(task.right.count), list, count, room);
+        launch_tiles("candidate_pairs", candidate_pairs<false>, candidate_pairs<true>, tiles, task, first,
+                     panels_of(task.left.count), panels_of(task.right.count), list, count, room);
     });
 }
 
@@ -351,8 +353,8 @@ bool for_candidates(const Job& job, Candidates& candidates, const PairTask& task
 }
 
 void write_pairs(const PairTask& task, float* out, int64_t stride) {
-    launch("all_pairs", all_pairs, tiles_of(task), tile_threads, tile_shared, task,
-           panels_of(task.left.count), panels_of(task.right.count), out, stride);
+    launch_tiles("all_pairs", all_pairs<false>, all_pairs<true>, tiles_of(task), task,
+                 panels_of(task.left.count), panels_of(task.right.count), out, stride);
 }
 
 Best::Best(int64_t rows, double limit) : key(rows + 1), before(rows), index(rows) {

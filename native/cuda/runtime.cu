@@ -153,6 +153,23 @@ int64_t shared_memory_limit() {
     return bytes;
 }
 
+bool warpgroups() {
+#ifdef LATDYN_SM_90A
+    const char* wanted = std::getenv("LATDYN_CUDA_WARPGROUPS");
+    if (wanted != nullptr && std::strcmp(wanted, "0") == 0)
+        return false;
+    int device = 0, major = 0, minor = 0;
+    check(cudaGetDevice(&device), "asking for the device");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+          "asking for a device's properties");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+          "asking for a device's properties");
+    return major == 9 && minor == 0;
+#else
+    return false;
+#endif
+}
+
 void* allocate_mapped(size_t bytes) {
     void* memory = nullptr;
     check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped | cudaHostAllocPortable),

@@ -66,6 +66,9 @@ void wait(const std::function<void()>& meanwhile);
 int32_t multiprocessors();
 // Bytes of shared memory that a block may take.
 int64_t shared_memory_limit();
+// Whether products go by warpgroups (warpgroup.h): on devices of compute capability 9.0, for which this build
+// has code; not where the environment has LATDYN_CUDA_WARPGROUPS=0.
+bool warpgroups();
 // Memory of the host that the device reads and writes where it lies, with the same address. Zeros.
 void* allocate_mapped(size_t bytes);
 void release_mapped(void* memory) noexcept;

@@ -73,25 +73,29 @@ void rounding() {
           "round_tf32");
 }
 
+void compare_all() {
+    uint64_t seed = 1;
+    for (int64_t k : {1, 7, 8, 31, 32, 33, 255, 256, 300, 515}) {
+        compare(gaussian(5, k, seed), gaussian(130, k, seed + 1));
+        seed += 2;
+    }
+    compare(gaussian(129, 40, 90), gaussian(257, 40, 91));
+    compare(positive(gaussian(20, 600, 92)), positive(gaussian(20, 600, 93)));
+    compare(worst(3, 700), worst(3, 700));
+    compare(Matrix(2, 3), gaussian(2, 3, 94));
+    if (!on_host)
+        for (int64_t k : {4096, 32768}) {
+            compare(gaussian(300, k, 95), gaussian(300, k, 96));
+            compare(positive(gaussian(300, k, 97)), positive(gaussian(300, k, 98)));
+        }
+}
+
 } // namespace
 
 int main() {
     rounding();
     return test_on_device("cuda_product", [] {
-        uint64_t seed = 1;
-        for (int64_t k : {1, 7, 8, 31, 32, 33, 255, 256, 300, 515}) {
-            compare(gaussian(5, k, seed), gaussian(130, k, seed + 1));
-            seed += 2;
-        }
-        compare(gaussian(129, 40, 90), gaussian(257, 40, 91));
-        compare(positive(gaussian(20, 600, 92)), positive(gaussian(20, 600, 93)));
-        compare(worst(3, 700), worst(3, 700));
-        compare(Matrix(2, 3), gaussian(2, 3, 94));
-        if (!on_host)
-            for (int64_t k : {4096, 32768}) {
-                compare(gaussian(300, k, 95), gaussian(300, k, 96));
-                compare(positive(gaussian(300, k, 97)), positive(gaussian(300, k, 98)));
-            }
+        with_and_without_warpgroups(compare_all);
         std::printf("cuda_product: the largest error is %.3f of its bound\n", worst_share);
     });
 }

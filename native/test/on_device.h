@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <initializer_list>
 #include <string>
 
@@ -52,6 +53,18 @@ template <class Body> void in_every_order(Body body) {
     body("first");
     body("second");
 #endif
+}
+
+// Runs `body` with products by warpgroups, where the device has them, and without.
+template <class Body> void with_and_without_warpgroups(Body body) {
+    for (bool offered : {false, true}) {
+#ifdef LATDYN_SIMT
+        simt::offer_warpgroups(offered);
+#else
+        setenv("LATDYN_CUDA_WARPGROUPS", offered ? "1" : "0", 1);
+#endif
+        body();
+    }
 }
 
 // Large shapes take the host a hundred times as long as a device.

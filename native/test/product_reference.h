@@ -89,7 +89,7 @@ inline void compare(const char* what, Precision precision, const Activation& act
 // What main() of such a test returns.
 template <class Body> int test_products(const char* name, Body body) {
     return test_on_device(name, [&] {
-        body();
+        with_and_without_warpgroups(body);
         for (Precision precision : precisions)
             std::printf("%s: %s: the largest error is %.3f of its bound\n", name, name_of(precision),
                         worst_share[static_cast<int>(precision)]);

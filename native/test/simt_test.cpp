@@ -1,7 +1,7 @@
 // The stand-in for a device itself: that it computes what a device would, and that it finds what it is there
 // to find.
 #include "capture.h"
-#include "device.h"
+#include "warpgroup.h"
 
 #include "check.h"
 
@@ -193,6 +193,113 @@ void products() {
         }
 }
 
+// Row r of the left operand is r + 1 at column r mod 8, of the right one whole numbers: sums say who met
+// whom.
+float right_number(int row, int column) {
+    return static_cast<float>(row * 8 + column);
+}
+float expected_sum(int row, int column) {
+    return static_cast<float>(row + 1) * right_number(column, row % 8);
+}
+void check_sums(const float (&sums)[16], const char* what) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+    for (int i = 0; i < 16; i++) {
+        const int row = warp * 16 + lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+        CHECK(sums[i] == 1 + 2 * expected_sum(row, column), "%s: row %d, column %d is %g", what, row, column,
+              sums[i]);
+    }
+}
+void fill_sums(float (&sums)[16]) {
+    for (float& sum : sums)
+        sum = 1;
+}
+// Two products, one after the other, on the same sums, of operands that lie in both ways.
+void warpgroup_products() {
+    for (simt::Schedule schedule : all_schedules) {
+        simt::use_schedule(schedule, 5);
+        simt::run("kernel", 1, warpgroup_threads, 96 * 128, [] {
+            const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+            // 64 rows on the left, 32 on the right; each in the second piece of 32 bytes of its row.
+            float* swizzled = reinterpret_cast<float*>(shared_memory());
+            for (int i = thread; i < 96 * 8; i += warpgroup_threads) {
+                const int row = i / 8, column = i % 8;
+                const float number = row >= 64           ? right_number(row - 64, column)
+                                     : column == row % 8 ? float(row + 1)
+                                                         : 0.0f;
+                swizzled[swizzled_place(row, 8 + column)] = number;
+            }
+            warpgroup_publish();
+            __syncthreads();
+            const uint64_t left = swizzled_operand(shared_address(swizzled) + 32);
+            const uint64_t right = swizzled_operand(shared_address(swizzled + 64 * 32) + 32);
+            float sums[16];
+            fill_sums(sums);
+            warpgroup_begin();
+            for (int i = 0; i < 2; i++) {
+                warpgroup_multiply<32>(sums, left, right, true);
+                warpgroup_commit();
+            }
+            CHECK(sums[0] != sums[0], "sums are there before they are waited for");
+            warpgroup_wait_but<1>();
+            warpgroup_wait(sums);
+            check_sums(sums, "swizzled");
+            __syncthreads();
+
+            // Blocks of 8 rows × 16 bytes, those of the same columns one after the other.
+            float* plain = swizzled;
+            for (int i = thread; i < 32 * 8; i += warpgroup_threads)
+                plain[i % 8 / 4 * 128 + i / 8 * 4 + i % 4] = right_number(i / 8, i % 8);
+            warpgroup_publish();
+            __syncthreads();
+            const int row = thread / 32 * 16 + lane / 4;
+            const auto at = [](int r, int c) { return c == r % 8 ? float(r + 1) : 0.0f; };
+            const float a[4] = {at(row, lane % 4), at(row + 8, lane % 4), at(row, lane % 4 + 4),
+                                at(row + 8, lane % 4 + 4)};
+            fill_sums(sums);
+            warpgroup_begin();
+            for (int i = 0; i < 2; i++)
+                warpgroup_multiply<32>(sums, a, plain_operand(shared_address(plain), 512, 128));
+            warpgroup_commit();
+            warpgroup_wait(sums);
+            keep(a);
+            check_sums(sums, "plain");
+            __syncthreads();
+
+            // bf16: 16 columns in two pieces; the second one counts for nothing.
+            uint16_t* halves = reinterpret_cast<uint16_t*>(shared_memory());
+            for (int i = thread; i < 32 * 16; i += warpgroup_threads) {
+                const int of_row = i / 16, column = i % 16;
+                halves[column / 8 * 256 + of_row * 8 + column % 8] =
+                    round_bf16(column < 8 ? right_number(of_row, column) : 0.0f);
+            }
+            warpgroup_publish();
+            __syncthreads();
+            const auto pair = [&](int r) {
+                return to_bf16_pair(at(r, lane % 4 * 2), at(r, lane % 4 * 2 + 1));
+            };
+            const uint32_t b[4] = {pair(row), pair(row + 8), 0, 0};
+            fill_sums(sums);
+            warpgroup_begin();
+            for (int i = 0; i < 2; i++)
+                warpgroup_multiply<32>(sums, b, plain_operand(shared_address(halves), 512, 128));
+            warpgroup_commit();
+            warpgroup_wait(sums);
+            keep(b);
+            check_sums(sums, "bf16");
+        });
+    }
+    simt::use_schedule(simt::Schedule::forward);
+    const std::string fault = fault_of(warpgroup_threads, 1024, [] {
+        float sums[16];
+        fill_sums(sums);
+        const uint64_t operand = plain_operand(0, 512, 128);
+        const float a[4] = {0, 0, 0, 0};
+        warpgroup_multiply<32>(sums, a, operand);
+        warpgroup_commit();
+    });
+    CHECK(fault.find("before its products are waited for") != std::string::npos, "%s", fault.c_str());
+}
+
 void count_down(int* left, Condition condition) {
     if (threadIdx.x == 0)
         set_condition(condition, --*left > 0);
@@ -236,6 +343,7 @@ int main() {
     faults();
     copies();
     products();
+    warpgroup_products();
     recordings();
     return test::finish("simt");
 }

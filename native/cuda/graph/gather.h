@@ -37,7 +37,8 @@ struct alignas(16) Tap {
 };
 
 // Tile gives: threads; rows, columns, stages; left_stride, right_floats: of a stage in shared memory; Sums of
-// a thread, and Left, what it starts with of a stage; clear, load_left, multiply and store.
+// a thread, and Left, what it starts with of a stage; clear, load_left, store; publish, by every thread
+// before the barrier after which a stage is multiplied; multiply, which begins, and finish, which ends it.
 template <class Tile> constexpr int left_floats = Tile::rows* Tile::left_stride;
 template <class Tile> constexpr int stage_floats = left_floats<Tile> + Tile::right_floats;
 // Of the tile of sums: rows lie in other banks than their neighbours.
@@ -173,6 +174,7 @@ template <class Tile, class Task> __device__ inline void compute_tile(const Task
     for (int s = 0; s < part.stages; s++) {
         // Stage s is there, and what lay where the next one goes has been used by everybody.
         wait_copies<Tile::stages - 2>();
+        Tile::publish();
         __syncthreads();
         const float* stage = stages + s % Tile::stages * stage_floats<Tile>;
         // Loads that start at once are there when the copies are on their way.
@@ -181,6 +183,7 @@ template <class Tile, class Task> __device__ inline void compute_tile(const Task
             copy(s + Tile::stages - 1);
         commit_copies();
         Tile::multiply(left, stage + left_floats<Tile>, sums);
+        Tile::finish(left, sums);
     }
     wait_copies<0>();
     __syncthreads();

@@ -13,6 +13,8 @@
 #include "product_tasks.h"
 #include "tensor_tile.h"
 
+#include <algorithm>
+
 namespace latdyn::cuda {
 
 // Copies of four floats that a thread has under way beside a tap.
@@ -37,12 +39,16 @@ struct PatchTask {
     int32_t places[largest_window];
 };
 
+// What follows begins at a multiple of 128 bytes.
+__host__ __device__ constexpr int32_t table_places(int32_t positions) {
+    return (positions + 31) / 32 * 32;
+}
 // Shared memory of a block: tables, stages and patches; in place of those two, in the end, the sums.
 template <class Number, class Tile> constexpr size_t patch_bytes(int32_t positions) {
     const size_t stages = sizeof(float) * Tile::stages * Tile::right_floats;
     const size_t patches = size_t{2} * positions * Tile::row_fours * sizeof(typename Number::Four);
     const size_t sums = sizeof(float) * Tile::rows * sums_stride<Tile>;
-    const size_t tables = Tile::rows * sizeof(int64_t) + (positions + 3) / 4 * 4 * sizeof(int32_t);
+    const size_t tables = Tile::rows * sizeof(int64_t) + table_places(positions) * sizeof(int32_t);
     return tables + (stages + patches > sums ? stages + patches : sums);
 }
 // Places that there is room for: two blocks of 128 threads are to fit into the 228 KiB of sm_90, or one of
@@ -91,7 +97,7 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
 
     int64_t* outputs = reinterpret_cast<int64_t*>(shared_memory());
     int32_t* sources = reinterpret_cast<int32_t*>(outputs + Tile::rows);
-    float* stages = reinterpret_cast<float*>(sources + (positions + 3) / 4 * 4);
+    float* stages = reinterpret_cast<float*>(sources + table_places(positions));
     Four* patches = reinterpret_cast<Four*>(stages + Tile::stages * Tile::right_floats);
     for (int i = thread; i < Tile::rows; i += Tile::threads) {
         const PatchPlace at = patch_place(patch, i);
@@ -166,6 +172,7 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
         for (int32_t tap = 0; tap < task.taps; tap++, stage++) {
             // The stage's weights are there, and so is the patch; what they replace is out of use.
             wait_copies<Tile::stages - 2>();
+            Tile::publish();
             __syncthreads();
             if (tap == 0)
                 see(current, 0, a);
@@ -181,11 +188,12 @@ template <class Number, class Tile> __device__ inline void compute_patch(const P
             if (tap + 1 < task.taps)
                 see(current, tap + 1, after);
             Tile::multiply(a, stages + stage % Tile::stages * Tile::right_floats, sums);
-            a = after;
 #pragma unroll
             for (int i = 0; i < patch_slice; i++)
                 if (first_copy + i * Tile::threads < wanted)
                     next[first_copy + i * Tile::threads] = Number::round(slice[i]);
+            Tile::finish(a, sums);
+            a = after;
         }
     }
     wait_copies<0>();

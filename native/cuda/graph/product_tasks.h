@@ -183,6 +183,9 @@ template <class Tile> bool enough_for(int64_t blocks, size_t shared) {
 // most_rows: of the left matrix of a window's largest class.
 void launch_float32(const WindowTask& task, int columns, int64_t most_rows);
 void launch_tensor(const WindowTask& task, int columns, int64_t most_rows, Precision precision);
+// products_warpgroup.cu: both of the next two, of windows whose weights are packed for it.
+void launch_warpgroups(const WindowTask& task, const WindowShape& shape, int columns, int64_t most_rows,
+                       Precision precision);
 // products_patch.cu: false, and nothing is launched, where patches are not for this window.
 bool launch_patches(const WindowTask& task, const WindowShape& shape, int columns, Precision precision);
 void launch_float32(MatmulTask task, int columns, int64_t rows);
@@ -193,11 +196,14 @@ inline int64_t checked_grid(int64_t blocks) {
         throw Error("a product of " + std::to_string(blocks) + " tiles is too large for one launch");
     return blocks;
 }
+template <class Tile> int64_t window_blocks(const WindowTask& task, int64_t most_rows) {
+    const int64_t tiles = (most_rows + Tile::rows - 1) / Tile::rows;
+    return tiles * task.class_count * task.groups * task.column_tiles;
+}
 template <class Tile>
 void launch_window(void (*kernel)(WindowTask), const WindowTask& task, int64_t most_rows) {
-    const int64_t tiles = (most_rows + Tile::rows - 1) / Tile::rows;
-    launch("window", kernel, checked_grid(tiles * task.class_count * task.groups * task.column_tiles),
-           Tile::threads, shared_bytes<Tile>(), task);
+    launch("window", kernel, checked_grid(window_blocks<Tile>(task, most_rows)), Tile::threads,
+           shared_bytes<Tile>(), task);
 }
 template <class Tile> void launch_matmul(void (*kernel)(MatmulTask), MatmulTask task, int64_t rows) {
     task.row_tiles = (task.m + Tile::rows - 1) / Tile::rows;

@@ -1,5 +1,4 @@
-// The host's side of products: packing, and which kernel runs. The kernels are in products_float32.cu and
-// products_tensor.cu.
+// The host's side of products: packing, and which kernel runs. The kernels are in products_*.cu.
 #include "products.h"
 
 #include "window_tables.h"
@@ -44,12 +43,13 @@ Window::Window(const WindowShape& shape, std::span<const float> weights, std::sp
                const Activation& activation, Precision precision)
     : shape_(shape), activation(activation), precision(precision) {
     check_window(shape, weights.size(), bias.size());
-    const WindowTables tables = window_tables(shape, weights, precision);
+    const WindowTables tables = window_tables(shape, weights, precision, warpgroups());
     step_h = tables.step_h;
     step_w = tables.step_w;
     out_step_h = tables.out_step_h;
     out_step_w = tables.out_step_w;
     vector = tables.vector;
+    by_warpgroups = tables.by_warpgroups;
     columns = tables.columns;
     column_tiles = tables.column_tiles;
     most_positions = tables.most_positions;
@@ -101,6 +101,8 @@ void Window::run(const float* x, const float* residual, float* y, int64_t rows) 
     task.whole_outputs = task.group_outputs % 4 == 0;
     if (precision == Precision::float32)
         launch_float32(task, columns, rows * most_positions);
+    else if (by_warpgroups)
+        launch_warpgroups(task, shape_, columns, rows * most_positions, precision);
     else if (!launch_patches(task, shape_, columns, precision))
         launch_tensor(task, columns, rows * most_positions, precision);
 }

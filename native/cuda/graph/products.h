@@ -53,7 +53,7 @@ class Window {
     Precision precision;
     // As in WindowTables.
     int32_t step_h, step_w, out_step_h, out_step_w;
-    bool vector;
+    bool vector, by_warpgroups;
     int columns, column_tiles;
     int64_t most_positions;
     Buffer<WindowClass> classes;

@@ -70,6 +70,8 @@ template <int RowSums, int ColumnSums, int Down, int Across> struct Float32Tile 
             }
         }
     }
+    static __device__ void publish() {}
+    static __device__ void finish(Left, Sums&) {}
     static __device__ void store(const Sums& sums, float* to) {
         to += first_row() * sums_stride<Float32Tile> + first_column();
 #pragma unroll

@@ -10,7 +10,7 @@
 // sm_90's. In it 32 KiB leave shared memory for the warps and 20 KiB arrive: 416 clocks at 128 bytes each,
 // more where the gathered part comes from L1. So on sm_80 the limit is arithmetic, on sm_90 shared memory
 // and, at 20 KiB a stage, L2. Windows of several taps whose channels are whole stages go by patches instead:
-// products_patch.cu.
+// products_patch.cu. On sm_90 windows of more than 16 outputs go by warpgroups: products_warpgroup.cu.
 #include "product_tasks.h"
 #include "tensor_tile.h"
 
@@ -36,9 +36,7 @@ template <class Number> void start(const WindowTask& task, int columns, int64_t 
     };
     const auto either = [&](auto large, auto small) {
         using Large = decltype(large);
-        const int64_t blocks =
-            (most_rows + Large::rows - 1) / Large::rows * task.class_count * task.groups * task.column_tiles;
-        if (enough_for<Large>(blocks, shared_bytes<Large>()))
+        if (enough_for<Large>(window_blocks<Large>(task, most_rows), shared_bytes<Large>()))
             with(large);
         else
             with(small);

@@ -20,9 +20,11 @@ struct Tf32 {
     static constexpr Precision precision = Precision::tf32;
 
     using Four = float4;
+    // Of an instruction, and how many a stage takes.
     struct Left {
-        float4 of[2];
+        float of[2][4];
     };
+    static constexpr int instructions = 2;
     static __device__ Four round(float4 v) {
         return {to_tf32(v.x), to_tf32(v.y), to_tf32(v.z), to_tf32(v.w)};
     }
@@ -30,8 +32,9 @@ struct Tf32 {
         return {{{upper.x, lower.x, upper.y, lower.y}, {upper.z, lower.z, upper.w, lower.w}}};
     }
     static __device__ void multiply(float (&sum)[4], const Left& a, const Four& b) {
-        multiply_add(sum, a.of[0], b.x, b.y);
-        multiply_add(sum, a.of[1], b.z, b.w);
+        const auto& [first, second] = a.of;
+        multiply_add(sum, float4{first[0], first[1], first[2], first[3]}, b.x, b.y);
+        multiply_add(sum, float4{second[0], second[1], second[2], second[3]}, b.z, b.w);
     }
 };
 
@@ -42,29 +45,60 @@ struct Bf16 {
         uint32_t of[2];
     };
     struct Left {
-        uint32_t of[4];
+        uint32_t of[1][4];
     };
+    static constexpr int instructions = 1;
     static __device__ Four round(float4 v) { return {{to_bf16_pair(v.x, v.y), to_bf16_pair(v.z, v.w)}}; }
     static __device__ Left join(const Four& upper, const Four& lower) {
-        return {{upper.of[0], lower.of[0], upper.of[1], lower.of[1]}};
+        return {{{upper.of[0], lower.of[0], upper.of[1], lower.of[1]}}};
     }
     static __device__ void multiply(float (&sum)[4], const Left& a, const Four& b) {
-        multiply_add(sum, a.of, b.of[0], b.of[1]);
+        multiply_add(sum, a.of[0], b.of[0], b.of[1]);
     }
 };
 
-// Four warps on top of one another and WarpsAcross side by side, each 16·RowBlocks × 8·ColumnBlocks of the
-// tile. Packed: the right matrix is weights, a row of `depth` elements for each column; else it lies as it
-// is, a row of floats for each k.
-template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool Packed> struct TensorTile {
+// The rows of a tile: WarpsDown warps on top of one another and WarpsAcross side by side, 16·RowBlocks rows
+// each.
+template <class Number, int RowBlocks, int WarpsDown, int WarpsAcross> struct TensorRows {
     static constexpr int row_blocks = RowBlocks;
-    static constexpr int warps_down = 4, threads = 32 * warps_down * WarpsAcross;
-    static constexpr int rows = warps_down * 16 * RowBlocks, columns = 8 * ColumnBlocks * WarpsAcross;
+    static constexpr int threads = 32 * WarpsDown * WarpsAcross;
+    static constexpr int rows = WarpsDown * 16 * RowBlocks;
     static constexpr int stages = 4;
     static constexpr int left_stride = depth;
-    static constexpr int right_stride = columns + 4;
     // Of a row of packed weights, or of rounded activations.
     static constexpr int row_fours = depth / 4;
+
+    // A lane's rows are first_row() + 16m and that + 8.
+    static __device__ int first_row() {
+        return static_cast<int>(threadIdx.x) / 32 / WarpsAcross * 16 * RowBlocks + lane_of() / 4;
+    }
+    // A lane's part of the left matrix.
+    struct Left {
+        typename Number::Left of[RowBlocks];
+    };
+    static __device__ Left load_left(const float* left) {
+        Left a;
+        left += first_row() * left_stride + lane_of() % 4 * 4;
+#pragma unroll
+        for (int m = 0; m < RowBlocks; m++) {
+            const float* from = left + m * 16 * left_stride;
+            a.of[m] = Number::join(Number::round(*reinterpret_cast<const float4*>(from)),
+                                   Number::round(*reinterpret_cast<const float4*>(from + 8 * left_stride)));
+        }
+        return a;
+    }
+};
+
+// By mma.sync: four warps on top of one another and WarpsAcross side by side, each 16·RowBlocks ×
+// 8·ColumnBlocks of the tile. Packed: the right matrix is weights, a row of `depth` elements for each column;
+// else it lies as it is, a row of floats for each k.
+template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool Packed>
+struct TensorTile : TensorRows<Number, RowBlocks, 4, WarpsAcross> {
+    using Rows = TensorRows<Number, RowBlocks, 4, WarpsAcross>;
+    using Rows::first_row, Rows::row_fours;
+    using typename Rows::Left;
+    static constexpr int columns = 8 * ColumnBlocks * WarpsAcross;
+    static constexpr int right_stride = columns + 4;
     static constexpr int right_floats =
         Packed ? columns * row_fours * static_cast<int>(sizeof(typename Number::Four) / sizeof(float))
                : depth * right_stride;
@@ -77,10 +111,7 @@ template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool P
     struct alignas(8) Pair {
         float of[2];
     };
-    // A lane's rows are first_row() + 16m and that + 8, its columns first_column() + 8n.
-    static __device__ int first_row() {
-        return static_cast<int>(threadIdx.x) / 32 / WarpsAcross * 16 * RowBlocks + lane_of() / 4;
-    }
+    // A lane's columns are first_column() + 8n.
     static __device__ int first_column() {
         return static_cast<int>(threadIdx.x) / 32 % WarpsAcross * 8 * ColumnBlocks + lane_of() / 4;
     }
@@ -103,21 +134,6 @@ template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool P
                 {from[0], from[right_stride], from[2 * right_stride], from[3 * right_stride]});
         }
     }
-    // A lane's part of the left matrix.
-    struct Left {
-        typename Number::Left of[RowBlocks];
-    };
-    static __device__ Left load_left(const float* left) {
-        Left a;
-        left += first_row() * left_stride + lane_of() % 4 * 4;
-#pragma unroll
-        for (int m = 0; m < RowBlocks; m++) {
-            const float* from = left + m * 16 * left_stride;
-            a.of[m] = Number::join(Number::round(*reinterpret_cast<const float4*>(from)),
-                                   Number::round(*reinterpret_cast<const float4*>(from + 8 * left_stride)));
-        }
-        return a;
-    }
     static __device__ void multiply(const Left& a, const float* right, Sums& sums) {
 #pragma unroll
         for (int n = 0; n < ColumnBlocks; n++) {
@@ -127,6 +143,9 @@ template <class Number, int RowBlocks, int ColumnBlocks, int WarpsAcross, bool P
                 Number::multiply(sums.of[m][n], a.of[m], b);
         }
     }
+    // Products of warps are done when they are begun, and read what their threads have waited for.
+    static __device__ void publish() {}
+    static __device__ void finish(const Left&, Sums&) {}
     static __device__ void store(const Sums& sums, float* to) {
         constexpr int stride = sums_stride<TensorTile>;
         to += first_row() * stride + first_column() - lane_of() / 4 + lane_of() % 4 * 2;

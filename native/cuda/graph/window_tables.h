@@ -23,8 +23,9 @@ struct WindowTap {
 struct WindowTables {
     std::vector<WindowClass> classes;
     std::vector<Tap> taps;
-    // As the kernels of the precision want them.
+    // As the kernels of the precision want them, and of warpgroups, where the window goes by those.
     std::vector<float> weights;
+    bool by_warpgroups = false;
     int32_t step_h = 1, step_w = 1, out_step_h = 1, out_step_w = 1;
     bool vector = false;
     // Tiles of how many channels, and how many of them a group takes.
@@ -85,11 +86,33 @@ inline float finite_tf32(float v) {
     return v - v == 0 ? round_tf32(v) : v;
 }
 
-// Appends the weights of a class, for each group and tile stages of either depth × columns (float32) or
-// columns × depth. weight(group, output, column) is one, or 0 beyond the last.
+// A stage of weights for mma.sync, columns × depth; at(k, n) is one.
+template <class At> void append_rows(std::vector<float>& to, int columns, Precision precision, At at) {
+    for (int n = 0; n < columns; n++)
+        for (int k = 0; k < depth; k += 2) {
+            if (precision == Precision::bf16) {
+                to.push_back(bf16_pair(at(k, n), at(k + 1, n)));
+            } else {
+                to.push_back(finite_tf32(at(k, n)));
+                to.push_back(finite_tf32(at(k + 1, n)));
+            }
+        }
+}
+// The same for wgmma: pieces of 16 bytes, in the order of warpgroup_tile.h.
+template <class At> void append_pieces(std::vector<float>& to, int columns, Precision precision, At at) {
+    const bool pairs = precision == Precision::bf16;
+    for (int piece = 0; piece < (pairs ? 2 : 4); piece++)
+        for (int n = 0; n < columns; n++)
+            for (int k = 0; k < depth; k += 4)
+                to.push_back(pairs ? bf16_pair(at(k + 2 * piece, n), at(k + 2 * piece + 1, n))
+                                   : finite_tf32(at(k + piece, n)));
+}
+
+// Appends the weights of a class, for each group and tile its stages: depth × columns of float32, or one of
+// the two above. weight(group, output, column) is one, or 0 beyond the last.
 template <class Weight>
 void append_weights(std::vector<float>& to, int groups, int tiles, int stages, int columns,
-                    Precision precision, Weight weight) {
+                    Precision precision, bool by_warpgroups, Weight weight) {
     for (int group = 0; group < groups; group++)
         for (int tile = 0; tile < tiles; tile++)
             for (int stage = 0; stage < stages; stage++) {
@@ -102,26 +125,24 @@ void append_weights(std::vector<float>& to, int groups, int tiles, int stages, i
                             to.push_back(at(k, n));
                     continue;
                 }
-                for (int n = 0; n < columns; n++)
-                    for (int k = 0; k < depth; k += 2) {
-                        if (precision == Precision::bf16) {
-                            to.push_back(bf16_pair(at(k, n), at(k + 1, n)));
-                        } else {
-                            to.push_back(finite_tf32(at(k, n)));
-                            to.push_back(finite_tf32(at(k + 1, n)));
-                        }
-                    }
+                if (by_warpgroups)
+                    append_pieces(to, columns, precision, at);
+                else
+                    append_rows(to, columns, precision, at);
             }
 }
 
+// warpgroups: whether the device has them.
 inline WindowTables window_tables(const WindowShape& shape, std::span<const float> weights,
-                                  Precision precision) {
+                                  Precision precision, bool warpgroups) {
     WindowTables tables;
     const int32_t channels = shape.channels / shape.groups, outputs = shape.out_channels / shape.groups;
     const int64_t kernel = int64_t{shape.kernel_h} * shape.kernel_w;
     tables.vector = channels % 4 == 0;
     tables.columns = tile_columns_for(outputs, precision);
     tables.column_tiles = (outputs + tables.columns - 1) / tables.columns;
+    // Narrower ones would leave most of a product of 64 rows × 8 columns and more waiting for its operands.
+    tables.by_warpgroups = warpgroups && precision != Precision::float32 && tables.columns >= 32;
     (shape.transposed ? tables.out_step_h : tables.step_h) = shape.stride_h;
     (shape.transposed ? tables.out_step_w : tables.step_w) = shape.stride_w;
     const int32_t width = tables.vector ? 4 : 1;
@@ -152,7 +173,7 @@ inline WindowTables window_tables(const WindowShape& shape, std::span<const floa
                     tables.taps.push_back({static_cast<int32_t>(offset), column.tap.h, column.tap.w, 0});
             }
             append_weights(tables.weights, shape.groups, tables.column_tiles, one.stages, tables.columns,
-                           precision, [&](int group, int output, int k) {
+                           precision, tables.by_warpgroups, [&](int group, int output, int k) {
                                if (output >= outputs || k >= count)
                                    return 0.0f;
                                const WindowColumn& column = columns[static_cast<size_t>(k)];

@@ -119,6 +119,9 @@ void wait(const std::function<void()>& meanwhile) {
 int32_t multiprocessors() {
     return devices()[0].multiprocessors;
 }
+bool warpgroups() {
+    return simt::warpgroups();
+}
 int64_t shared_memory_limit() {
     return static_cast<int64_t>(simt::shared_memory_limit());
 }

@@ -100,6 +100,19 @@ struct Copy {
     int group;
 };
 
+// A product of a warpgroup as one thread sees it. Where it ran already nothing is left to run.
+struct Product {
+    float* sums;
+    std::function<void()> run;
+    int group;
+};
+// Sums that products under way add to, and what is in them, out of sight.
+struct Sums {
+    float* at;
+    std::vector<float> hidden;
+    int products;
+};
+
 enum class State { ready, waiting, finished };
 
 struct Fiber {
@@ -110,6 +123,9 @@ struct Fiber {
     int sum = 0;
     std::vector<Copy> copies;
     int group = 0;
+    std::vector<Product> products;
+    std::vector<Sums> sums;
+    int product_group = 0;
 #if defined(__SANITIZE_ADDRESS__)
     void* fake_stack = nullptr;
 #endif
@@ -156,6 +172,7 @@ struct Machine {
     Schedule schedule = Schedule::forward;
     std::mt19937_64 random;
     size_t shared_limit = most_shared;
+    bool warpgroups = true;
 
     std::vector<Fiber> fibers;
     std::vector<Meeting> meetings;
@@ -222,6 +239,8 @@ void fiber_main() {
             machine.fault("ends while others wait at the barrier of " + text(machine.barrier));
         if (!machine.fibers[machine.current].copies.empty())
             machine.fault("ends before its asynchronous copies are waited for");
+        if (!machine.fibers[machine.current].products.empty())
+            machine.fault("ends before its products are waited for");
     } catch (...) {
         if (!machine.failure)
             machine.failure = std::current_exception();
@@ -247,6 +266,9 @@ void run_block() {
         fiber.state = State::ready;
         fiber.copies.clear();
         fiber.group = 0;
+        fiber.products.clear();
+        fiber.sums.clear();
+        fiber.product_group = 0;
 #if defined(__SANITIZE_ADDRESS__)
         // What an earlier thread has left there without an end.
         __asan_unpoison_memory_region(fiber.stack, stack_bytes);
@@ -291,6 +313,14 @@ void limit_shared_memory(size_t bytes) {
 
 size_t shared_memory_limit() {
     return machine.shared_limit;
+}
+
+void offer_warpgroups(bool offered) {
+    machine.warpgroups = offered;
+}
+
+bool warpgroups() {
+    return machine.warpgroups;
 }
 
 void fail_launch_after(int64_t launches) {
@@ -421,6 +451,60 @@ void wait_copies(int groups_left) {
         if (copy.group >= before)
             return false;
         std::memcpy(copy.to, copy.from, copy.bytes);
+        return true;
+    });
+}
+
+namespace {
+
+void run_product(const std::function<void()>& run, Sums& sums) {
+    std::swap_ranges(sums.hidden.begin(), sums.hidden.end(), sums.at);
+    run();
+    std::swap_ranges(sums.hidden.begin(), sums.hidden.end(), sums.at);
+}
+
+} // namespace
+
+void multiply_later(float* sums, int count, std::function<void()> run) {
+    Fiber& fiber = machine.fibers[machine.current];
+    auto of =
+        std::find_if(fiber.sums.begin(), fiber.sums.end(), [&](const Sums& one) { return one.at == sums; });
+    if (of == fiber.sums.end()) {
+        fiber.sums.push_back({sums, std::vector<float>(sums, sums + count), 0});
+        of = fiber.sums.end() - 1;
+        std::memset(sums, 0xff, sizeof(float) * count);
+    }
+    of->products++;
+    const bool at_once = machine.schedule == Schedule::reverse ||
+                         (machine.schedule == Schedule::random && machine.random() % 2 == 0);
+    // Those before it on the same sums come first.
+    const bool alone = std::none_of(fiber.products.begin(), fiber.products.end(),
+                                    [&](const Product& one) { return one.sums == sums && one.run; });
+    if (at_once && alone) {
+        run_product(run, *of);
+        run = nullptr;
+    }
+    fiber.products.push_back({sums, std::move(run), fiber.product_group});
+}
+
+void commit_products() {
+    machine.fibers[machine.current].product_group++;
+}
+
+void wait_products(int groups_left) {
+    Fiber& fiber = machine.fibers[machine.current];
+    const int before = fiber.product_group - groups_left;
+    std::erase_if(fiber.products, [&](const Product& product) {
+        if (product.group >= before)
+            return false;
+        const auto of = std::find_if(fiber.sums.begin(), fiber.sums.end(),
+                                     [&](const Sums& one) { return one.at == product.sums; });
+        if (product.run)
+            run_product(product.run, *of);
+        if (--of->products == 0) {
+            std::copy(of->hidden.begin(), of->hidden.end(), of->at);
+            fiber.sums.erase(of);
+        }
         return true;
     });
 }

@@ -11,7 +11,9 @@
 //   - a launch of a shape that no device takes
 // Found out by a signal: accesses beyond the end of shared memory or of a Buffer (a page without rights
 // stands there). Shared memory and Buffers start as bytes of 0xff, which is NaN in float and double: what
-// nothing has written shows. An asynchronous copy arrives when it is waited for and not before.
+// nothing has written shows. An asynchronous copy arrives when it is waited for and not before. A product
+// of a warpgroup reads shared memory when it is waited for, in the reverse schedule when it starts and in the
+// random one at either; until it is waited for its sums are NaN.
 //
 // Between record() of capture.cpp and its end nothing runs and nothing else than what may be recorded is
 // allowed.
@@ -54,6 +56,9 @@ void fail_launch_after(int64_t launches);
 
 // Whether recorded work may go on by itself (capture.h), as drivers since CUDA 12.4 have it.
 void offer_conditional_nodes(bool offered);
+// Whether the device multiplies by warpgroups (warpgroup.h).
+void offer_warpgroups(bool offered);
+bool warpgroups();
 // How many times recorded work was started.
 int64_t recordings_started();
 // Bytes that Buffers and mapped memory hold together.
@@ -92,6 +97,11 @@ void meet_warp(const char* what, unsigned mask, void* slot, size_t bytes, void (
 void copy_later(void* to, const void* from, size_t bytes);
 void commit_copies();
 void wait_copies(int groups_left);
+
+// `run` adds to `sums`, of which there are `count`.
+void multiply_later(float* sums, int count, std::function<void()> run);
+void commit_products();
+void wait_products(int groups_left);
 
 // May let another fiber go first.
 void step_aside();
