@@ -136,4 +136,35 @@ inline int mix(Builder& b, int x, int64_t outputs, Activation f = {}) {
                   {{"strides", {1, 1}}, {"pads", {0, 0, 0, 0}}, {"dilations", {1, 1}}, {"groups", {1}}}, f);
 }
 
+inline std::vector<double> doubles(const Shape& list) {
+    return {list.begin(), list.end()};
+}
+
+// A small image, sometimes through a convolution.
+inline int small_image(Builder& b, int64_t c) {
+    const int x = b.input({c, between(1, 7), between(1, 7)});
+    return between(0, 1) ? mix(b, x, c) : x;
+}
+inline int any_input(Builder& b) {
+    if (between(0, 1))
+        return small_image(b, channels());
+    Shape s;
+    for (int64_t rank = between(0, 5); rank > 0; --rank)
+        s.push_back(between(1, 5));
+    return b.input(s);
+}
+// A second value of the row of the shape of x.
+inline int beside(Builder& b, int x) {
+    const Shape s = b.shape(x);
+    return b.node("mul", {b.constant(s), b.node("activate", {x}, s, {}, {ActivationKind::softplus, 0, 0})},
+                  s);
+}
+// A value of any shape that depends on the row.
+inline int made_of(Builder& b, int x, const Shape& s) {
+    const int64_t from = count(b.shape(x));
+    const int flat = b.node("reshape", {x}, {from});
+    const int w = b.constant({count(s), from}, 1 / std::sqrt(static_cast<float>(from)));
+    return b.node("reshape", {b.node("linear", {flat, w}, {count(s)})}, s);
+}
+
 } // namespace latdyn::test
