@@ -63,14 +63,14 @@ Bounded bounded_cosines(const DeviceRows& left, const DeviceRows& right) {
     return {unit_side(left), unit_side(right)};
 }
 
-Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, const float* a, const float* b,
-                          bool normalise) {
+Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centre moved_by) {
     const int64_t columns = left.columns;
     const DeviceRows* rows[2] = {&left, &right};
+    const bool normalise = moved_by == Centre::none;
     Buffer<float> centre;
     std::vector<double> squares[2], scales[2];
     if (!normalise)
-        centre = centre_of(a, a ? left.count : 0, b, b ? right.count : 0, columns);
+        centre = centre_of(moved_by == Centre::of_both ? &left : nullptr, &right);
     double longest = 0;
     for (int i = 0; i < 2; i++) {
         if (normalise) {

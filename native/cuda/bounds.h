@@ -27,11 +27,10 @@ struct Bounded {
 
 // Of unit vectors. Rows of zeros keep no candidates.
 Bounded bounded_cosines(const DeviceRows& left, const DeviceRows& right);
-// Of rows less a common centre, under one power of two. `a` and `b` are the rows on the host; one of them may
-// be null, and the centre is then that of the other. Rows that are
-// not finite keep no candidates. Where `normalise`, of rows divided by their length, and no centre.
-Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, const float* a, const float* b,
-                          bool normalise = false);
+// What rows are less before they are bounded; `none`: nothing, and they are divided by their length.
+enum class Centre : int { of_both, of_right, none };
+// Under one power of two. Rows that are not finite keep no candidates.
+Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centre centre);
 
 // 1 / length by row; 0 for zeros.
 std::vector<double> unit_scales(const DeviceRows& rows);

@@ -335,17 +335,20 @@ class Greedy {
     }
 };
 
-} // namespace
-
-DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule rule_name, double threshold,
-                  double distance, const Job& job) {
+void check_rule(double threshold, double distance) {
     if (std::isnan(threshold))
         throw Error("threshold is NaN, expected a number");
     if (!(distance >= 0))
         throw Error("distance is " + std::to_string(distance) + ", expected at least 0");
-    const bool euclidean = rule_name == DedupRule::euclidean;
-    const DeviceRows points = finite_rows(data, rows, columns, "");
+}
 
+} // namespace
+
+DedupResult dedup(const DeviceRows& points, DedupRule rule_name, double threshold, double distance,
+                  const Job& job) {
+    check_rule(threshold, distance);
+    const bool euclidean = rule_name == DedupRule::euclidean;
+    const int64_t rows = points.count, columns = points.columns;
     job.stage(Stage::resident);
     // The cosine of a zero vector has no value: such rows are set aside and equal to one another.
     std::vector<int32_t> listed;
@@ -365,7 +368,7 @@ DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule ru
         Buffer<double> scales;
         Change change;
         if (euclidean) {
-            centre = centre_of(data, rows, nullptr, 0, columns);
+            centre = centre_of(&points, nullptr);
             const std::vector<double> squares = centred_squares(points, centre.get());
             const DistanceBounds bounds(columns, tf32_product_error(columns),
                                         *std::max_element(squares.begin(), squares.end()));
@@ -398,6 +401,12 @@ DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule ru
             represented_by[row] = joined[row];
     }
     return labelled(represented_by);
+}
+
+DedupResult dedup(const float* data, int64_t rows, int64_t columns, DedupRule rule, double threshold,
+                  double distance, const Job& job) {
+    check_rule(threshold, distance);
+    return dedup(finite_rows(data, rows, columns, ""), rule, threshold, distance, job);
 }
 
 } // namespace latdyn::cuda

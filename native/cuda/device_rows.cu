@@ -1,5 +1,6 @@
 // Launch shapes: row_squares and centred: a group of 8 lanes a row, 32 rows a block of 256; 4·k bytes and 2·k
-// (3·k) double operations a row, limited by memory. pack_rows: a thread for 16 bytes of the packed matrix, 8
+// (3·k) double operations a row, limited by memory. some_mean: a thread a column, 4 bytes of each of at most
+// 1,024 rows, limited by their latency. pack_rows: a thread for 16 bytes of the packed matrix, 8
 // bytes of memory traffic a float, limited by memory.
 #include "device_rows.h"
 
@@ -9,6 +10,7 @@
 #include "latdyn/error.h"
 #include "rows.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace latdyn::cuda {
@@ -70,6 +72,38 @@ __global__ void pack_rows(const float* rows, int64_t columns, const int32_t* whi
     packed[at] = make_float4(value(column), value(column + 1), value(column + 2), value(column + 3));
 }
 
+// Rows that are far enough apart to be few.
+struct SomeRows {
+    const float* rows;
+    int64_t count, stride;
+};
+
+SomeRows some_of(const DeviceRows* rows) {
+    constexpr int64_t most = 512;
+    return rows ? SomeRows{rows->data.get(), rows->count,
+                           std::max<int64_t>(1, (rows->count + most - 1) / most)}
+                : SomeRows{nullptr, 0, 1};
+}
+
+__global__ void some_mean(SomeRows one, SomeRows other, int64_t columns, float* mean) {
+    const int64_t column = int64_t{blockIdx.x} * threads + threadIdx.x;
+    if (column >= columns)
+        return;
+    double sum = 0;
+    int64_t counted = 0;
+    const auto add = [&](const SomeRows& some) {
+#pragma unroll 8
+        for (int64_t row = 0; row < some.count; row += some.stride) {
+            sum += some.rows[row * columns + column];
+            counted++;
+        }
+    };
+    add(one);
+    add(other);
+    // A sum that is not finite is no number minus itself.
+    mean[column] = counted > 0 && sum - sum == 0 ? static_cast<float>(sum / static_cast<double>(counted)) : 0;
+}
+
 int64_t blocks_for(int64_t rows) {
     return (rows + rows_a_block - 1) / rows_a_block;
 }
@@ -110,26 +144,12 @@ std::vector<double> centred_squares(const DeviceRows& rows, const float* centre)
     return squares.read();
 }
 
-Buffer<float> centre_of(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t columns) {
-    constexpr int64_t most = 512;
-    std::vector<double> sum(static_cast<size_t>(columns));
-    double counted = 0;
-    const auto add = [&](const float* rows, int64_t count) {
-        const int64_t stride = (count + most - 1) / most;
-        for (int64_t i = 0; i < count; i += stride) {
-            for (int64_t l = 0; l < columns; l++)
-                sum[l] += rows[i * columns + l];
-            counted++;
-        }
-    };
-    if (a_rows > 0)
-        add(a, a_rows);
-    if (b_rows > 0)
-        add(b, b_rows);
-    std::vector<float> centre;
-    for (double s : sum)
-        centre.push_back(static_cast<float>(counted > 0 && std::isfinite(s) ? s / counted : 0));
-    return Buffer<float>(std::span<const float>(centre));
+Buffer<float> centre_of(const DeviceRows* one, const DeviceRows* other) {
+    const DeviceRows& either = one ? *one : *other;
+    Buffer<float> centre(either.columns);
+    launch("some_mean", some_mean, (either.columns + threads - 1) / threads, threads, 0, some_of(one),
+           some_of(other), either.columns, centre.get());
+    return centre;
 }
 
 void pack(const float* rows, int64_t columns, const int32_t* which, int64_t count, const Change& change,

@@ -32,9 +32,10 @@ void square_rows(const float* rows, int64_t count, int64_t columns, double* squa
 // |x − centre|² of every row in double; `centre` is on the device.
 std::vector<double> centred_squares(const DeviceRows& rows, const float* centre);
 
-// The mean of some rows of either set, in float: what rows are moved by before distances, which do not change
-// by it, are bounded. Any vector is right; the nearer to the rows, the closer are the bounds.
-Buffer<float> centre_of(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t columns);
+// The mean of some rows of either set, one of which may be null, in float: what rows are moved by before
+// distances, which do not change by it, are bounded; 0 where it is not finite. Any vector is right; the
+// nearer to the rows, the closer are the bounds.
+Buffer<float> centre_of(const DeviceRows* one, const DeviceRows* other);
 
 // What rows become before they are packed: (row − centre)·scale·scales[row]. Either pointer may be null.
 struct Change {

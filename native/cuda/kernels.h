@@ -16,6 +16,8 @@
 
 namespace latdyn::cuda {
 
+struct DeviceRows;
+
 // noise.cu. The same bits as latdyn::noise.
 void noise(uint64_t seed, int64_t first_row, int64_t rows, int64_t columns, float scale, float* out);
 
@@ -30,6 +32,9 @@ KnnResult knn_score(const float* reference, int64_t reference_rows, const float*
 // dedup.cu, and components.cu for the rule of that name.
 DedupResult dedup(const float* points, int64_t rows, int64_t columns, DedupRule rule, double threshold,
                   double distance, const Job& job);
+// The same of finite rows that are on the device.
+DedupResult dedup(const DeviceRows& points, DedupRule rule, double threshold, double distance,
+                  const Job& job);
 
 // trajectory.cu. score [rows]; NaN for a path that a point of is not finite. False where aborted.
 bool score_paths(const float* paths, int64_t rows, int64_t points, int64_t columns, const float* attractors,

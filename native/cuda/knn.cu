@@ -238,7 +238,7 @@ KnnResult knn_score(const float* reference, int64_t reference_rows, const float*
     if (query_rows == 0)
         return result;
     job.stage(Stage::resident);
-    const Bounded bounded = bounded_distances(asked, known, queries, reference, normalise);
+    const Bounded bounded = bounded_distances(asked, known, normalise ? Centre::none : Centre::of_both);
     Buffer<double> scales[2];
     if (normalise) {
         scales[0] = Buffer<double>(std::span<const double>(unit_scales(asked)));

@@ -46,7 +46,8 @@ NearestResult nearest(const float* a, int64_t a_rows, const float* b, int64_t b_
     const DeviceRows left = finite_rows(a, a_rows, columns, "a"),
                      right = finite_rows(b, b_rows, columns, "b");
     job.stage(Stage::resident);
-    const Bounded bounded = cosine ? bounded_cosines(left, right) : bounded_distances(left, right, a, b);
+    const Bounded bounded =
+        cosine ? bounded_cosines(left, right) : bounded_distances(left, right, Centre::of_both);
     PairTask task{};
     task.left = bounded.left.side();
     task.right = bounded.right.side();

@@ -10,20 +10,17 @@ namespace latdyn::cuda {
 // What paths are measured against.
 class Attractors {
   public:
-    // Attractors [count, columns] stay where they are, on the host. Throws Error where there are none, or one
-    // is not finite (named).
+    // Attractors [count, columns], on the host. Throws Error where there are none, or one is not finite
+    // (named).
     Attractors(const Job& job, const float* attractors, int64_t count, int64_t columns);
 
     // The squared distance of every point to its nearest attractor, as ordered(), to nearest.key; of use
-    // where the point is finite. `on_host`: the points on the host, or null. False where `go_on` ends the
-    // job.
-    bool measure(const DeviceRows& points, const float* on_host, const std::function<bool()>& go_on,
-                 Best& nearest);
+    // where the point is finite. False where `go_on` ends the job.
+    bool measure(const DeviceRows& points, const std::function<bool()>& go_on, Best& nearest);
     // Bytes of the device that measure() takes for a point, beside its floats.
     static int64_t bytes_a_point(int64_t columns);
 
   private:
-    const float* const on_host;
     const DeviceRows known;
     Candidates candidates;
 };

@@ -49,16 +49,15 @@ constexpr int64_t block_bytes = int64_t{256} << 20;
 } // namespace
 
 Attractors::Attractors(const Job& job, const float* attractors, int64_t count, int64_t columns)
-    : on_host(attractors), known([&] {
+    : known([&] {
           if (count < 1)
               throw Error("attractors has no rows, expected at least one");
           return finite_rows(attractors, count, columns, "attractors");
       }()),
       candidates(job) {}
 
-bool Attractors::measure(const DeviceRows& points, const float* points_on_host,
-                         const std::function<bool()>& go_on, Best& nearest) {
-    const Bounded bounded = bounded_distances(points, known, points_on_host, on_host);
+bool Attractors::measure(const DeviceRows& points, const std::function<bool()>& go_on, Best& nearest) {
+    const Bounded bounded = bounded_distances(points, known, Centre::of_right);
     PairTask task{};
     task.left = bounded.left.side();
     task.right = bounded.right.side();
@@ -101,7 +100,7 @@ bool score_paths(const float* paths, int64_t rows, int64_t points, int64_t colum
             const DeviceRows walked = any_rows(from, count * points, columns, "a block of paths");
             Best best(count * points, std::numeric_limits<double>::infinity());
             if (!against.measure(
-                    walked, from, [&] { return job.go_on(first); }, best))
+                    walked, [&] { return job.go_on(first); }, best))
                 return false;
             Buffer<double> sum(count);
             Buffer<uint8_t> lost(count);

@@ -181,7 +181,7 @@ class Walk {
         const int64_t all = points * block.rows;
         DeviceRows walked = resident_rows(std::move(block.path), all, k);
         Best nearest(all, std::numeric_limits<double>::infinity());
-        const bool measured = attractors->measure(walked, nullptr, go_on, nearest);
+        const bool measured = attractors->measure(walked, go_on, nearest);
         if (measured)
             add_distances({block.rows, points, 1, block.rows, nearest.key.get(), walked.squares.get(),
                            block.sum.get(), block.lost.get(), block.kept.get(),
