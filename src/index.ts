@@ -165,6 +165,7 @@ export type {
   IterateOptions,
   IterateResult,
   Layout,
+  NativePoints,
   PlanInfo,
   Precision,
   Progress,

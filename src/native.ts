@@ -117,7 +117,17 @@ export interface IterateOptions {
   divergenceRatio: number;
   /** Rows whose residual is recorded at every step. */
   traceRows: Int32Array;
+  /** Of a plan on CUDA: whether `converged` is wanted. Default false. */
+  keepConverged?: boolean;
   threads: number;
+}
+
+/** Points on a CUDA device, for calls that take them from there. Freed by dispose() or by the collector. */
+export interface NativePoints {
+  readonly rows: number;
+  readonly columns: number;
+  /** Calls that are reading them finish. */
+  dispose(): void;
 }
 
 export interface IterateResult {
@@ -131,6 +141,11 @@ export interface IterateResult {
   period: Uint8Array;
   /** One per traceRows entry: residual after each application. */
   traces: Float32Array[];
+  /**
+   * The endpoints that converged, in their order, where they lie: left out unless asked for, on the CPU, and where the
+   * device has no room for them.
+   */
+  converged?: NativePoints;
   evaluations: number;
   aborted: boolean;
   seconds: number;
@@ -413,12 +428,16 @@ export interface NativeAddon {
     onProgress?: (progress: Progress) => void,
   ): NativeJob<IterateResult>;
   /** initial [N, k]. */
-  openIteration(initial: Float32Array, k: number, options: Omit<IterateOptions, "threads">): NativeIteration;
+  openIteration(
+    initial: Float32Array,
+    k: number,
+    options: Omit<IterateOptions, "threads" | "keepConverged">,
+  ): NativeIteration;
   /** N(0, scale²) from Philox4x32-10 keyed by (randomSeed, row, column): [rows, columns], rows counted from firstRow. */
   noise(randomSeed: number, firstRow: number, rows: number, columns: number, scale: number): Float32Array;
-  /** Progress counts rows that have met the representatives before them. */
+  /** Progress counts rows that have met the representatives before them. NativePoints are on `options.device`. */
   deduplicate(
-    points: Float32Array,
+    points: Float32Array | NativePoints,
     columns: number,
     options: DeduplicateOptions,
     onProgress?: (progress: Progress) => void,

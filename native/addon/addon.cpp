@@ -3,6 +3,7 @@
 #include "iteration_handle.h"
 #include "job.h"
 #include "plan_handle.h"
+#include "points_handle.h"
 
 #include <napi.h>
 
@@ -13,8 +14,9 @@ namespace {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
     watch_environment(env);
     // Lives as long as the environment.
-    auto* classes = new Classes{Napi::Persistent(PlanHandle::define(env)),
-                                Napi::Persistent(IterationHandle::define(env))};
+    auto* classes =
+        new Classes{Napi::Persistent(PlanHandle::define(env)), Napi::Persistent(IterationHandle::define(env)),
+                    Napi::Persistent(PointsHandle::define(env))};
     env.AddCleanupHook([classes] { delete classes; });
     const auto add = [&](const char* name, Napi::Value (*body)(const Napi::CallbackInfo&)) {
         exports[name] = Napi::Function::New(env, body, name, classes);

@@ -37,6 +37,13 @@ int device_of(const Napi::Object& options) {
     return static_cast<int>(integer(options, "device", "options", -1, 63));
 }
 
+bool flag(const Napi::Object& options, const char* key) {
+    const Napi::Value value = options.Get(key);
+    if (!value.IsUndefined() && !value.IsBoolean())
+        throw Error("options: \"" + std::string(key) + "\" should be true or false");
+    return value.IsBoolean() && value.As<Napi::Boolean>();
+}
+
 double not_negative(const Napi::Object& options, const char* key) {
     const double value = number(options, key, "options");
     if (!(value >= 0) || std::isinf(value))

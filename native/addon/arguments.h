@@ -60,6 +60,8 @@ int64_t whole_argument(const Napi::CallbackInfo& info, size_t i, const char* wha
 int threads_of(const Napi::Object& options);
 // options.device: the number of a CUDA device, or −1, the CPU, also where it is missing.
 int device_of(const Napi::Object& options);
+// Whether options[key] is true; false where it is missing.
+bool flag(const Napi::Object& options, const char* key);
 // A finite number of at least 0 at options[key].
 double not_negative(const Napi::Object& options, const char* key);
 // The callback at argument i; empty where there is none.

@@ -91,8 +91,9 @@ void apply(const CudaPlan& plan, const float* input, int64_t rows, float* output
     });
 }
 
-void iterate(const CudaPlan& plan, const float* initial, int64_t rows, const IterateOptions& options,
-             const IterateOutput& output, JobCounters& counters) {
+std::shared_ptr<const CudaPoints> iterate(const CudaPlan& plan, const float* initial, int64_t rows,
+                                          const IterateOptions& options, const IterateOutput& output,
+                                          JobCounters& counters, bool keep) {
     IterateOutput where = output;
     const latdyn_cuda_iterate_options given{options.tolerance,
                                             options.max_iterations,
@@ -105,11 +106,19 @@ void iterate(const CudaPlan& plan, const float* initial, int64_t rows, const Ite
     // What is not begun before an abort is not finished.
     std::fill_n(output.status, rows, static_cast<uint8_t>(Status::unfinished));
     int64_t evaluations = 0;
+    std::shared_ptr<const CudaPoints> kept;
     run_on_cuda(plan.index, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
-        return cuda.iterate(job, plan.plan, initial, rows, &given, output.endpoints, output.iterations,
-                            output.residual, output.status, output.period, &evaluations);
+        latdyn_cuda_points* points = nullptr;
+        latdyn_cuda_points_info info{};
+        const int32_t status = cuda.iterate(job, plan.plan, initial, rows, &given, output.endpoints,
+                                            output.iterations, output.residual, output.status, output.period,
+                                            &evaluations, keep ? &points : nullptr, &info);
+        if (points != nullptr)
+            kept = std::make_shared<const CudaPoints>(cuda, plan.index, points, info);
+        return status;
     });
     counters.evaluations = evaluations;
+    return kept;
 }
 
 void trajectory(const CudaPlan& plan, const float* initial, int64_t rows, const AttractorSet& attractors,

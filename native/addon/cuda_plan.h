@@ -2,12 +2,13 @@
 // trajectory of latdyn/, by the same names and with the same arguments.
 #pragma once
 
-#include "cuda_library.h"
+#include "cuda_points.h"
 #include "latdyn/graph.h"
 #include "latdyn/iterate.h"
 #include "latdyn/trajectory.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace latdyn::addon {
@@ -33,8 +34,11 @@ class CudaPlan {
 // Threads are those of the CPU and of no use here.
 void apply(const CudaPlan& plan, const float* input, int64_t rows, float* output, int threads,
            JobCounters& counters);
-void iterate(const CudaPlan& plan, const float* initial, int64_t rows, const IterateOptions& options,
-             const IterateOutput& output, JobCounters& counters);
+// Where `keep`: the endpoints of the rows that converged, as they lie on the device; null where there is no
+// room.
+std::shared_ptr<const CudaPoints> iterate(const CudaPlan& plan, const float* initial, int64_t rows,
+                                          const IterateOptions& options, const IterateOutput& output,
+                                          JobCounters& counters, bool keep);
 void trajectory(const CudaPlan& plan, const float* initial, int64_t rows, const AttractorSet& attractors,
                 const TrajectoryOptions& options, const TrajectoryOutput& output, JobCounters& counters);
 

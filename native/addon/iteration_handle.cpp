@@ -92,7 +92,7 @@ Napi::Value open_iteration(const Napi::CallbackInfo& info) {
         const int64_t k = whole_argument(info, 1, "k", 1, 2147483647);
         Rows initial = rows_argument(info, 0, "initial", k);
         const IterateOptions options = iterate_options(object_argument(info, 2, "options"), initial.count);
-        const Napi::Object handle = static_cast<Classes*>(info.Data())->iteration.New({});
+        const Napi::Object handle = classes_of(info)->iteration.New({});
         IterationHandle::Unwrap(handle)->hold(info.Env(), std::move(initial), k, options);
         return handle;
     });

@@ -64,9 +64,9 @@ Napi::Function PlanHandle::define(Napi::Env env) {
 }
 
 void PlanHandle::hold(Napi::Env env, AnyPlan held) {
-    counted = with_plan(held, [](const auto& one) { return static_cast<int64_t>(one.info.weight_bytes); });
+    memory = ExternalMemory(
+        env, with_plan(held, [](const auto& one) { return static_cast<int64_t>(one.info.weight_bytes); }));
     plan = std::move(held);
-    Napi::MemoryManagement::AdjustExternalMemory(env, counted);
 }
 
 const AnyPlan& PlanHandle::get() const {
@@ -75,15 +75,9 @@ const AnyPlan& PlanHandle::get() const {
     return *plan;
 }
 
-void PlanHandle::release() {
-    if (counted)
-        Napi::MemoryManagement::AdjustExternalMemory(Env(), -counted);
-    counted = 0;
-    plan.reset();
-}
-
 Napi::Value PlanHandle::dispose(const Napi::CallbackInfo& info) {
-    release();
+    plan.reset();
+    memory = {};
     return info.Env().Undefined();
 }
 
@@ -95,7 +89,7 @@ Napi::Value PlanHandle::info(const Napi::CallbackInfo& info) {
 namespace {
 
 Napi::FunctionReference& plan_class(const Napi::CallbackInfo& info) {
-    return static_cast<Classes*>(info.Data())->plan;
+    return classes_of(info)->plan;
 }
 
 AnyPlan compile_for_cpu(const Graph& graph, const Napi::Object& options) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda_plan.h"
+#include "external_memory.h"
 #include "latdyn/plan.h"
 
 #include <napi.h>
@@ -27,7 +28,6 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
   public:
     static Napi::Function define(Napi::Env env);
     explicit PlanHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PlanHandle>(info) {}
-    ~PlanHandle() override { release(); }
 
     void hold(Napi::Env env, AnyPlan held);
     // Throws Error after dispose().
@@ -35,17 +35,20 @@ class PlanHandle : public Napi::ObjectWrap<PlanHandle> {
 
   private:
     std::optional<AnyPlan> plan;
-    int64_t counted = 0;
+    ExternalMemory memory;
 
-    void release();
     Napi::Value dispose(const Napi::CallbackInfo& info);
     Napi::Value info(const Napi::CallbackInfo& info);
 };
 
 // The addon's classes, handed to every function as its data.
 struct Classes {
-    Napi::FunctionReference plan, iteration;
+    Napi::FunctionReference plan, iteration, points;
 };
+
+inline Classes* classes_of(const Napi::CallbackInfo& info) {
+    return static_cast<Classes*>(info.Data());
+}
 
 // The plan at argument i. Throws Error for anything else.
 AnyPlan plan_argument(const Napi::CallbackInfo& info, size_t i);

@@ -1,10 +1,11 @@
 // Points by themselves: noise, and which of them are the same attractor.
 #include "arguments.h"
-#include "cuda_library.h"
 #include "functions.h"
 #include "job.h"
 #include "latdyn/dedup.h"
 #include "latdyn/noise.h"
+#include "plan_handle.h"
+#include "points_handle.h"
 
 #include <cmath>
 
@@ -12,29 +13,6 @@ namespace latdyn::addon {
 
 // Elements that a Float32Array may have: 2^32 bytes and more fail in some versions of V8.
 constexpr int64_t largest_array = (int64_t{1} << 30) - 1;
-
-namespace {
-
-DedupResult dedup_on_cuda(int device, const Rows& points, int64_t columns, const DedupOptions& options,
-                          JobCounters& counters) {
-    DedupResult result;
-    result.labels.resize(static_cast<size_t>(points.count));
-    result.representatives.resize(static_cast<size_t>(points.count));
-    int64_t kept = 0;
-    const bool done = run_on_cuda(device, counters, [&](const auto& cuda, const latdyn_cuda_job* job) {
-        return cuda.dedup(job, points.data.data(), points.count, columns, static_cast<int32_t>(options.rule),
-                          options.threshold, options.distance, result.labels.data(),
-                          result.representatives.data(), &kept);
-    });
-    result.representatives.resize(static_cast<size_t>(kept));
-    if (done)
-        return result;
-    DedupResult aborted;
-    aborted.aborted = true;
-    return aborted;
-}
-
-} // namespace
 
 Napi::Value make_noise(const Napi::CallbackInfo& info) {
     return guarded(info, [&]() -> Napi::Value {
@@ -56,10 +34,27 @@ Napi::Value make_noise(const Napi::CallbackInfo& info) {
     });
 }
 
+namespace {
+
+// The points at argument 0 where they are on a device; null where they are an array.
+std::shared_ptr<const CudaPoints> points_there(const Napi::CallbackInfo& info, int64_t columns, int device) {
+    if (!info[0].IsObject() || !info[0].As<Napi::Object>().InstanceOf(classes_of(info)->points.Value()))
+        return nullptr;
+    auto there = PointsHandle::Unwrap(info[0].As<Napi::Object>())->get();
+    if (there->info.columns != columns)
+        throw Error("columns is " + std::to_string(columns) + ", but the points have " +
+                    std::to_string(there->info.columns));
+    if (there->index != device)
+        throw Error("options: \"device\" is " + std::to_string(device) + ", but the points are on device " +
+                    std::to_string(there->index));
+    return there;
+}
+
+} // namespace
+
 Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
         const int64_t columns = whole_argument(info, 1, "columns", 1, 2147483647);
-        auto points = std::make_shared<Rows>(rows_argument(info, 0, "points", columns));
         const Napi::Object given = object_argument(info, 2, "options");
         DedupOptions options;
         options.rule = named<DedupRule>(given, "rule",
@@ -73,15 +68,20 @@ Napi::Value start_deduplicate(const Napi::CallbackInfo& info) {
             throw Error("options: \"threshold\" is a cosine, expected a number from -1 to 1");
         options.threads = threads_of(given);
         const int device = device_of(given);
+        const auto there = points_there(info, columns, device);
+        const auto points =
+            std::make_shared<Rows>(there ? Rows() : rows_argument(info, 0, "points", columns));
 
         auto result = std::make_shared<DedupResult>();
         JobSpec spec;
-        spec.total = points->count;
+        spec.total = there ? there->info.rows : points->count;
         spec.on_progress = progress_argument(info, 3);
-        spec.work = [points, columns, options, device, result](JobCounters& counters) {
-            *result = device >= 0 ? dedup_on_cuda(device, *points, columns, options, counters)
-                                  : dedup(points->data.data(), points->count, columns, options,
-                                          &counters.abort, &counters.finished);
+        spec.work = [there, points, columns, options, device, result](JobCounters& counters) {
+            const float* given = points->data.data();
+            *result = there         ? dedup_on_cuda(*there, options, counters)
+                      : device >= 0 ? dedup_on_cuda(device, given, points->count, columns, options, counters)
+                                    : dedup(given, points->count, columns, options, &counters.abort,
+                                            &counters.finished);
         };
         spec.finish = [result](Napi::Env env) {
             Napi::Object out = Napi::Object::New(env);

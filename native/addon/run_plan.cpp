@@ -4,6 +4,7 @@
 #include "iterate_io.h"
 #include "job.h"
 #include "plan_handle.h"
+#include "points_handle.h"
 
 namespace latdyn::addon {
 
@@ -46,17 +47,31 @@ Napi::Value start_iterate(const Napi::CallbackInfo& info) {
         options.threads = threads_of(given);
         auto arrays = std::make_shared<IterateArrays>(env, n, k, options.trace_rows.size());
         auto evaluations = std::make_shared<int64_t>(0);
+        const bool keep = flag(given, "keepConverged");
+        auto kept = std::make_shared<std::shared_ptr<const CudaPoints>>();
         JobSpec spec;
         spec.total = n;
         spec.on_progress = progress_argument(info, 3);
         // Not the arrays themselves: what JavaScript owns is let go of on the event loop.
-        spec.work = [plan, initial, options, output = arrays->output(), evaluations](JobCounters& counters) {
-            with_plan(plan, [&](const auto& held) {
-                iterate(held, initial->data.data(), initial->count, options, output, counters);
-            });
+        spec.work = [plan, initial, options, output = arrays->output(), evaluations, keep,
+                     kept](JobCounters& counters) {
+            const float* from = initial->data.data();
+            if (const auto* held = std::get_if<std::shared_ptr<const CudaPlan>>(&plan))
+                *kept = iterate(**held, from, initial->count, options, output, counters, keep);
+            else
+                iterate(*std::get<std::shared_ptr<const Plan>>(plan), from, initial->count, options, output,
+                        counters);
             *evaluations = counters.evaluations;
         };
-        spec.finish = [arrays, evaluations](Napi::Env env) { return arrays->result(env, *evaluations); };
+        spec.finish = [arrays, evaluations, kept, classes = classes_of(info)](Napi::Env env) {
+            Napi::Object result = arrays->result(env, *evaluations);
+            if (*kept) {
+                const Napi::Object handle = classes->points.New({});
+                PointsHandle::Unwrap(handle)->hold(env, std::move(*kept));
+                result["converged"] = handle;
+            }
+            return result;
+        };
         return start_job(env, std::move(spec));
     });
 }

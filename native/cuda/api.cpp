@@ -62,19 +62,6 @@ int32_t api_knn(const latdyn_cuda_job* given, const float* reference, int64_t re
     });
 }
 
-int32_t api_dedup(const latdyn_cuda_job* given, const float* points, int64_t rows, int64_t columns,
-                  int32_t rule, double threshold, double distance, int32_t* labels, int32_t* representatives,
-                  int64_t* kept) {
-    return on_device(given, [&](const Job& job) {
-        const DedupResult found =
-            dedup(points, rows, columns, static_cast<DedupRule>(rule), threshold, distance, job);
-        std::copy(found.labels.begin(), found.labels.end(), labels);
-        std::copy(found.representatives.begin(), found.representatives.end(), representatives);
-        *kept = static_cast<int64_t>(found.representatives.size());
-        return !found.aborted;
-    });
-}
-
 int32_t api_score_paths(const latdyn_cuda_job* given, const float* paths, int64_t rows, int64_t points,
                         int64_t columns, const float* attractors, int64_t attractor_count, double* score) {
     return on_device(given, [&](const Job& job) {
@@ -116,6 +103,8 @@ constexpr latdyn_cuda_functions functions = {
     api_apply,
     api_iterate,
     api_walk,
+    api_dedup_points,
+    api_free_points,
 };
 
 } // namespace

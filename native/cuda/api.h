@@ -2,6 +2,7 @@
 // else.
 #pragma once
 
+#include "device_rows.h"
 #include "latdyn/cuda_api.h"
 #include "latdyn/error.h"
 #include "runtime.h"
@@ -73,6 +74,16 @@ template <class Body> int32_t on_device(const latdyn_cuda_job* given, Body body)
     });
 }
 
+} // namespace latdyn::cuda
+
+// Points that lie on a device.
+struct latdyn_cuda_points {
+    int device;
+    latdyn::cuda::DeviceRows rows;
+};
+
+namespace latdyn::cuda {
+
 // api_plans.cpp
 int32_t api_make_plan(const latdyn_cuda_job* given, const latdyn_cuda_graph* graph, int32_t fast,
                       latdyn_cuda_plan** plan, latdyn_cuda_plan_info* info);
@@ -82,9 +93,19 @@ int32_t api_apply(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, co
 int32_t api_iterate(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, const float* initial,
                     int64_t rows, const latdyn_cuda_iterate_options* options, float* endpoints,
                     int32_t* iterations, float* residual, uint8_t* status, uint8_t* period,
-                    int64_t* evaluations);
+                    int64_t* evaluations, latdyn_cuda_points** converged,
+                    latdyn_cuda_points_info* converged_info);
 int32_t api_walk(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, const float* initial,
                  int64_t rows, const float* attractors, int64_t attractor_count,
                  const latdyn_cuda_walk_options* options, double* score, float* stored);
+
+// api_points.cpp
+int32_t api_dedup(const latdyn_cuda_job* given, const float* points, int64_t rows, int64_t columns,
+                  int32_t rule, double threshold, double distance, int32_t* labels, int32_t* representatives,
+                  int64_t* kept);
+int32_t api_dedup_points(const latdyn_cuda_job* given, const latdyn_cuda_points* points, int32_t rule,
+                         double threshold, double distance, int32_t* labels, int32_t* representatives,
+                         int64_t* kept);
+void api_free_points(latdyn_cuda_points* points);
 
 } // namespace latdyn::cuda

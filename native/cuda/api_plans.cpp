@@ -6,6 +6,7 @@
 #include "plan.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -141,7 +142,10 @@ int32_t api_apply(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, co
 int32_t api_iterate(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, const float* initial,
                     int64_t rows, const latdyn_cuda_iterate_options* options, float* endpoints,
                     int32_t* iterations, float* residual, uint8_t* status, uint8_t* period,
-                    int64_t* evaluations) {
+                    int64_t* evaluations, latdyn_cuda_points** converged,
+                    latdyn_cuda_points_info* converged_info) {
+    if (converged)
+        *converged = nullptr;
     return with_plan(given, plan, [&](const Job& job) {
         check_square(*plan);
         IterateOptions wanted;
@@ -153,11 +157,16 @@ int32_t api_iterate(const latdyn_cuda_job* given, const latdyn_cuda_plan* plan, 
         wanted.trace_rows.assign(traced.begin(), traced.end());
         std::vector<std::vector<float>> traces(traced.size());
         const IterateOutput output{endpoints, iterations, residual, status, period, &traces};
-        const bool done =
-            iterate({plan->fast.get(), plan->strict.get()}, initial, rows, wanted, output, evaluations, job);
+        std::optional<DeviceRows> kept;
+        const bool done = iterate({plan->fast.get(), plan->strict.get()}, initial, rows, wanted, output,
+                                  evaluations, job, converged ? &kept : nullptr);
         for (size_t i = 0; i < traces.size(); i++)
             options->trace(options->context, static_cast<int32_t>(i), traces[i].data(),
                            static_cast<int64_t>(traces[i].size()));
+        if (kept) {
+            *converged_info = {kept->count, kept->columns, kept->count * (4 * kept->columns + 8)};
+            *converged = new latdyn_cuda_points{plan->device, std::move(*kept)};
+        }
         return done;
     });
 }

@@ -7,7 +7,7 @@
 // itself until there is something to do here: residuals to fetch, a list to shorten, an end.
 #include "iteration.h"
 
-#include "device_rows.h"
+#include "converged.h"
 #include "iteration_steps.h"
 #include "run_plan.h"
 
@@ -295,6 +295,23 @@ void bring_back(const Rows& rows, int64_t first, int64_t count, int64_t k, const
     bring(output.period, rows.period, 1);
 }
 
+// The endpoints that converged, where there is room for them.
+std::optional<DeviceRows> keep_converged(Rows rows, int64_t count, int64_t k, const Job& job) {
+    // What only the loop needed makes room.
+    rows.norms = {};
+    rows.iterations = {};
+    rows.residual = {};
+    rows.period = {};
+    try {
+        return converged_rows(std::move(rows.endpoints), rows.status, count, k);
+    } catch (const DeviceError& error) {
+        if (error.failure != Failure::out_of_memory)
+            throw;
+        job.note("out of device memory: endpoints do not stay on the device");
+        return std::nullopt;
+    }
+}
+
 // Rows that were not come to stand where they start.
 void keep_starts(const float* initial, int64_t first, int64_t count, int64_t k, const IterateOutput& output) {
     std::copy_n(initial + first * k, count * k, output.endpoints + first * k);
@@ -307,7 +324,8 @@ void keep_starts(const float* initial, int64_t first, int64_t count, int64_t k, 
 } // namespace
 
 bool iterate(const Maps& maps, const float* initial, int64_t rows, const IterateOptions& options,
-             const IterateOutput& output, int64_t* evaluations, const Job& job) {
+             const IterateOutput& output, int64_t* evaluations, const Job& job,
+             std::optional<DeviceRows>* converged) {
     std::vector<const DevicePlan*> phases;
     // The last step is a strict one, so there is none for the fast map where there is but one.
     if (maps.fast && maps.fast != maps.strict && options.max_iterations > 1)
@@ -362,6 +380,13 @@ bool iterate(const Maps& maps, const float* initial, int64_t rows, const Iterate
     if (first < rows)
         keep_starts(initial, first, rows - first, k, output);
     *evaluations = totals.evaluations;
+    if (converged && block < rows)
+        job.note("not enough device memory for " + std::to_string(rows) +
+                 " rows at once: endpoints do not stay on the device");
+    else if (converged) {
+        slots = {};
+        *converged = keep_converged(std::move(state), rows, k, job);
+    }
     if (done)
         job.go_on(rows, totals.evaluations);
     return done;

@@ -1,11 +1,13 @@
 // What is done with plans: once over rows, until every point is done, or so many steps with a score.
 #pragma once
 
+#include "device_rows.h"
 #include "latdyn/iterate.h"
 #include "latdyn/trajectory.h"
 #include "plan.h"
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace latdyn::cuda {
@@ -81,8 +83,13 @@ bool apply(const DevicePlan& plan, const float* input, int64_t rows, float* outp
 // smallest step smaller for 16 steps. Results depend on the row alone. *evaluations counts both maps;
 // `finished` of the job counts rows whose status stands. False where aborted: rows that are not done are
 // `unfinished` and have the endpoint they had reached.
+//
+// `converged`, where it is not null, gets the endpoints of the rows that converged, in their order, also
+// after an abort: they stay on the device. Where memory does not suffice (rows go in blocks, or there is no
+// room to put these together) it gets nothing, and the job a sentence.
 bool iterate(const Maps& maps, const float* initial, int64_t rows, const IterateOptions& options,
-             const IterateOutput& output, int64_t* evaluations, const Job& job);
+             const IterateOutput& output, int64_t* evaluations, const Job& job,
+             std::optional<DeviceRows>* converged = nullptr);
 
 // As latdyn::walk in float32, arrays on the host; scores as score_paths gives them. False where aborted.
 bool walk(const DevicePlan& plan, const float* initial, int64_t rows, const float* attractors,

@@ -7,7 +7,7 @@ import { run } from "../engines/native.js";
 import { AbortedError } from "../errors.js";
 import { type Matrix, takeRows } from "../matrix.js";
 import type { Autoencoder } from "../models/autoencoder.js";
-import { type IterateResult, native } from "../native.js";
+import { type IterateResult, type NativePoints, native } from "../native.js";
 import { drawPoints, type InitialPoints } from "./initial.js";
 import {
   type AttractorOptions,
@@ -97,7 +97,11 @@ export async function findAttractors(model: Autoencoder, options: AttractorOptio
     mapEvaluations += iterated.evaluations;
     finishedBefore += initial.rows;
     progress("deduplicate", finishedBefore, 0);
-    sets.push(await toSet({ name, initial, inputs, traceRows, iterated, engine, options: resolved }));
+    try {
+      sets.push(await toSet({ name, initial, inputs, traceRows, iterated, engine, options: resolved }));
+    } finally {
+      iterated.converged?.dispose();
+    }
     if (iterated.aborted) throw aborted();
   }
   return soFar(false);
@@ -132,6 +136,7 @@ async function iterate(
     criterion,
     divergenceRatio,
     traceRows,
+    keepConverged: true,
     threads,
     signal,
     onProgress,
@@ -153,7 +158,8 @@ async function toSet(parts: SetParts): Promise<SetResult> {
   const { iterations, residual, status, period } = iterated;
   const endpoints: Matrix = { data: iterated.endpoints, rows: initial.rows, columns: initial.columns };
   const converged = rowsWhere(status, STATUS.converged);
-  const found = takeRows(endpoints, converged);
+  // Where they are still on the device that deduplicates them, they need not go there again.
+  const found = iterated.converged ?? takeRows(endpoints, converged);
   const { representatives, labels } = await deduplicate(found, engine, options.rule, options);
   const attractorsEuclidean =
     options.rule === "euclidean"
@@ -187,7 +193,7 @@ async function toSet(parts: SetParts): Promise<SetResult> {
 }
 
 async function deduplicate(
-  points: Matrix,
+  points: Matrix | NativePoints,
   { kernelDevice }: Engine,
   rule: ResolvedOptions["rule"],
   { threshold, distance, threads }: ResolvedOptions,
@@ -196,7 +202,13 @@ async function deduplicate(
   const device = deviceNumber(kernelDevice);
   // What was reached is deduplicated after an abort too, so there is no signal here.
   return run({}, () =>
-    native().deduplicate(points.data, points.columns, { rule, threshold, distance, threads, device }),
+    native().deduplicate("data" in points ? points.data : points, points.columns, {
+      rule,
+      threshold,
+      distance,
+      threads,
+      device,
+    }),
   );
 }
 

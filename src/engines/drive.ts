@@ -98,7 +98,7 @@ export function drive(model: string, runtime: Runtime): Engine {
         run: () => run(part(latents, first, rows), rows),
       }));
     },
-    async iterate(initial, { threads: _threads, signal, onProgress, ...options }) {
+    async iterate(initial, { threads: _threads, keepConverged: _keep, signal, onProgress, ...options }) {
       checkWidth(initial, k, "latents");
       const start = performance.now();
       const report = reporter(onProgress, initial.rows);

@@ -68,7 +68,8 @@ export interface Engine {
   apply(latents: Matrix, options: CallOptions): Promise<Matrix>;
   /**
    * f until each row is done (statuses of dynamics/result.ts). An abort is no error here: it resolves with
-   * `aborted: true` and the rows that were finished. Throws InputError and EngineError as apply.
+   * `aborted: true` and the rows that were finished. What `keepConverged` leaves on a device is the caller's to
+   * dispose of. Throws InputError and EngineError as apply.
    */
   iterate(initial: Matrix, options: CallOptions & Omit<IterateOptions, "threads">): Promise<IterateResult>;
   /**

@@ -17,10 +17,9 @@ import { trajectories } from "../../dist/dynamics/trajectories.js";
 import { verifyAttractors } from "../../dist/dynamics/verification.js";
 import { engineOf } from "../../dist/engines/choose.js";
 import { compareEngines } from "../../dist/engines/compare.js";
-import { graphBuilder } from "../../dist/graph/builder.js";
 import { row } from "../../dist/matrix.js";
-import { squareMapOf } from "../../dist/models/assemble.js";
 import { loadAutoencoder } from "../../dist/models/load.js";
+import { rotation } from "./maps.mjs";
 import { cosine, devices, noise, onFibers, relativeError, sized, skip } from "./setting.mjs";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -42,26 +41,6 @@ async function open(t, path) {
   const model = await loadAutoencoder(path);
   t.after(() => model[Symbol.asyncDispose]());
   return model;
-}
-
-/** Turns the plane by `angle`, and never rests. */
-function rotation(angle) {
-  const [c, s] = [Math.cos(angle), Math.sin(angle)];
-  const graph = graphBuilder("rotation");
-  const z = graph.input("z", [2]);
-  const weight = graph.constant("A", [2, 2], Float32Array.of(c, -s, s, c));
-  const bias = graph.constant("b", [2], new Float32Array(2));
-  const map = graph.finish(z, graph.node({ op: "linear", name: "turn", inputs: [z, weight, bias] }));
-  const name = map.name;
-  return squareMapOf(map, {
-    name,
-    path: name,
-    format: "square-map",
-    hash: "0".repeat(64),
-    files: [],
-    preprocessor: null,
-    notes: [],
-  });
 }
 
 /** What is the same from run to run. */

@@ -26,6 +26,7 @@ const PROGRAMS = [
     "graph",
     "nearest",
     "knn",
+    "converged",
     "dedup",
     "fused",
     "trajectory",
@@ -49,7 +50,7 @@ describe.skipIf(!built)("kernels for CUDA on the host", () => {
   });
 
   describe("as the library that the addon opens", () => {
-    it.each(["device", "models"])("test/cuda/%s.test.mjs", { timeout: 300_000 }, (name) => {
+    it.each(["device", "models", "resident"])("test/cuda/%s.test.mjs", { timeout: 300_000 }, (name) => {
       const args = ["--test", "--test-reporter=tap", fileOf(`../cuda/${name}.test.mjs`)];
       const { status, stdout } = onHost(args);
       expect({ status, stdout }).toMatchObject({ status: 0 });
@@ -112,6 +113,18 @@ describe.skipIf(!built)("kernels for CUDA on the host", () => {
         });
       },
     );
+
+    it("endpoints that do not fit are deduplicated over the host", { timeout: 120_000 }, () => {
+      const program = [fileOf("../cuda/children/resident.mjs")];
+      const there = onHost(program);
+      expect(there).toMatchObject({ status: 0, stderr: "" });
+      const over = onHost(program, { LATDYN_SIMT_MEMORY: "1600000" });
+      expect(over.stderr).toBe(
+        "latdyn: not enough device memory for 3000 rows at once: endpoints do not stay on the device\n",
+      );
+      expect(over).toMatchObject({ status: 0, stdout: there.stdout });
+      expect(JSON.parse(there.stdout).attractors).toBeGreaterThan(4);
+    });
 
     it("weights that do not fit are an error that says so", () => {
       const main = [fileOf("../../dist/cli/main.js"), "inspect", example, "--device", "cuda"];

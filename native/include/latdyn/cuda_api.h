@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LATDYN_CUDA_API_VERSION 2
+#define LATDYN_CUDA_API_VERSION 3
 
 enum {
     LATDYN_CUDA_OK = 0,
@@ -116,6 +116,16 @@ typedef struct {
 /* A map on one device. Any number of jobs may run it at the same time; their `device` is not looked at. */
 typedef struct latdyn_cuda_plan latdyn_cuda_plan;
 
+/* Finite points that lie on one device. Any number of jobs may read them at the same time; their `device` is
+ * not looked at. */
+typedef struct latdyn_cuda_points latdyn_cuda_points;
+
+typedef struct {
+    int64_t rows, columns;
+    /* On the device. */
+    int64_t bytes;
+} latdyn_cuda_points_info;
+
 typedef struct {
     double tolerance;
     int32_t max_iterations;
@@ -187,16 +197,28 @@ typedef struct {
      */
     int32_t (*apply)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* input,
                      int64_t rows, float* output);
-    /* See iterate() there: initial and endpoints [rows, k], the others [rows]. Where aborted they hold what
-     * was done. */
+    /*
+     * See iterate() there: initial and endpoints [rows, k], the others [rows]. Where aborted they hold what
+     * was done. `converged`, where it is not null: the endpoints of the rows that converged, in their order,
+     * which stay on the device until they are freed, also where aborted; null where there is no memory for
+     * that, which is noted, and with every other status.
+     */
     int32_t (*iterate)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* initial,
                        int64_t rows, const latdyn_cuda_iterate_options* options, float* endpoints,
                        int32_t* iterations, float* residual, uint8_t* status, uint8_t* period,
-                       int64_t* evaluations);
+                       int64_t* evaluations, latdyn_cuda_points** converged,
+                       latdyn_cuda_points_info* converged_info);
     /* See walk() there: stored [rows, store_count, k]; score [rows], not written without attractors. */
     int32_t (*walk)(const latdyn_cuda_job* job, const latdyn_cuda_plan* plan, const float* initial,
                     int64_t rows, const float* attractors, int64_t attractor_count,
                     const latdyn_cuda_walk_options* options, double* score, float* stored);
+
+    /* As dedup. */
+    int32_t (*dedup_points)(const latdyn_cuda_job* job, const latdyn_cuda_points* points, int32_t rule,
+                            double threshold, double distance, int32_t* labels, int32_t* representatives,
+                            int64_t* kept);
+    /* No job may be reading them. */
+    void (*free_points)(latdyn_cuda_points* points);
 } latdyn_cuda_functions;
 
 typedef const latdyn_cuda_functions* (*latdyn_cuda_api_function)(int32_t version);

@@ -22,6 +22,7 @@ namespace {
 std::mutex memory_busy;
 int64_t limit = std::numeric_limits<int64_t>::max();
 int64_t used = 0;
+int64_t uploaded = 0;
 std::map<void*, std::pair<int64_t, std::pair<void*, size_t>>> blocks;
 thread_local std::chrono::steady_clock::time_point marks[2];
 
@@ -35,6 +36,11 @@ void limit_memory(int64_t bytes) {
 int64_t memory_in_use() {
     const std::lock_guard lock(memory_busy);
     return used;
+}
+
+int64_t bytes_uploaded() {
+    const std::lock_guard lock(memory_busy);
+    return uploaded;
 }
 
 } // namespace simt
@@ -95,6 +101,8 @@ void upload(void* to, const void* from, size_t bytes) {
     refuse_while_recording("copying to the device");
     if (bytes > 0)
         std::memcpy(to, from, bytes);
+    const std::lock_guard lock(memory_busy);
+    uploaded += static_cast<int64_t>(bytes);
 }
 void download(void* to, const void* from, size_t bytes) {
     refuse_while_recording("copying from the device");

@@ -63,6 +63,8 @@ bool warpgroups();
 int64_t recordings_started();
 // Bytes that Buffers and mapped memory hold together.
 int64_t memory_in_use();
+// Bytes that have gone from the host to the device.
+int64_t bytes_uploaded();
 
 // ---- what enqueues ----
 
