@@ -42,14 +42,20 @@ void window(const Options& options, int32_t side, int64_t rows) {
     const int64_t elements = int64_t{side} * side * 64;
     const cuda::Buffer<float> x = resident_noise(rows, elements, 3);
     cuda::Buffer<float> y(rows * elements);
-    for (const Named& one : precisions) {
+    const auto convolve = [&](const Named& one, const std::string& instruction) {
         const cuda::Window window(shape, weights, bias, {ActivationKind::relu, 0, 0}, one.precision);
         const double positions = static_cast<double>(rows) * side * side;
         measure_enqueued(options,
                          {"conv-3x3", by({rows, side, side}) + ", 64 channels", 2 * positions * 64 * 64 * 9,
-                          4 * (2 * positions * 64 + 64 * 64 * 9), one.name, member("variant", one.name)},
+                          4 * (2 * positions * 64 + 64 * 64 * 9), one.name,
+                          member("variant", instruction.empty() ? one.name : one.name + (" " + instruction))},
                          [&] { window.run(x.get(), nullptr, y.get(), rows); });
-    }
+    };
+    convolve(precisions[0], "");
+    with_each_instruction([&](const char* instruction) {
+        for (const Named& one : {precisions[1], precisions[2]})
+            convolve(one, instruction);
+    });
 }
 
 void whole_map(const Options& options, const GraphFile& file, int64_t wanted) {

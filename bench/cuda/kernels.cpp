@@ -39,13 +39,17 @@ void run_kernels(const Options& options) {
         const int64_t n = rows(100000), k = wide(4096);
         const Rows a(n, k, 1), b(n, k, 2);
         const double d = static_cast<double>(n);
-        for (Metric metric : {Metric::cosine, Metric::euclidean})
-            measure(options,
-                    {metric == Metric::cosine ? "nearest-cosine" : "nearest-euclidean", by({n, n, k}),
-                     2 * d * d * static_cast<double>(k), 8 * d * static_cast<double>(k) + 24 * d},
-                    [&](const cuda::Job& job) {
-                        cuda::nearest(a.data.data(), n, b.data.data(), n, k, metric, job);
-                    });
+        with_each_instruction([&](const std::string& instruction) {
+            for (Metric metric : {Metric::cosine, Metric::euclidean}) {
+                Case one{metric == Metric::cosine ? "nearest-cosine" : "nearest-euclidean", by({n, n, k}),
+                         2 * d * d * static_cast<double>(k), 8 * d * static_cast<double>(k) + 24 * d};
+                if (!instruction.empty())
+                    one.more = member("variant", instruction);
+                measure(options, one, [&](const cuda::Job& job) {
+                    cuda::nearest(a.data.data(), n, b.data.data(), n, k, metric, job);
+                });
+            }
+        });
     }
     {
         const int64_t n = rows(100000), q = rows(10000), k = wide(4096),

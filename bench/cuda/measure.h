@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -154,6 +155,17 @@ template <class Body> void measure_enqueued(const Options& options, const Case& 
             time(times);
     }
     say(one, device, wall);
+}
+
+// Calls body("") and, where products go by warpgroups, body("mma.sync") without them: the same work by the
+// instruction that older devices have.
+template <class Body> void with_each_instruction(Body body) {
+    body("");
+    if (!cuda::warpgroups())
+        return;
+    setenv("LATDYN_CUDA_WARPGROUPS", "0", 1);
+    body("mma.sync");
+    unsetenv("LATDYN_CUDA_WARPGROUPS");
 }
 
 // kernels.cpp, convolutions.cpp, extraction.cpp
