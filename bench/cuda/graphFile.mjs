@@ -1,42 +1,20 @@
 /**
  * A lowered graph as a small file, for programs without an ONNX reader (graph_file.h, graph_file.py). Little-endian:
  *
- *   "LDGRAPH1", name, values, nodes, input i32, output i32, points
+ *   "LDGRAPH2", name, values, nodes, input i32, output i32, points
  *   values   count i32; each: rank i32, dimensions i64, constant i32 (0 or 1), its elements f32
  *   nodes    count i32; each: op, name, inputs (count i32, i32 …), output i32, attributes (count i32; each: key,
- *            count i32, f64 …), activation i32 (latdyn::ActivationKind), alpha f32, beta f32, residual i32 (-1: none)
+ *            count i32, f64 …), activation (ACTIVATION_KINDS of src/graph/graph.ts, or "none"), alpha f32, beta f32,
+ *            residual i32 (-1: none)
  *   points   rows i32, elements f32: inputs of the graph
  *
  * A text is its length in bytes, i32, and UTF-8.
  */
 import { writeFileSync } from "node:fs";
 
-/** Named as in src/graph/graph.ts, in the order of latdyn/activation.h. */
-const ACTIVATIONS = [
-  "none",
-  "relu",
-  "leakyRelu",
-  "elu",
-  "selu",
-  "sigmoid",
-  "tanh",
-  "softplus",
-  "gelu",
-  "geluTanh",
-  "silu",
-  "clip",
-  "erf",
-  "exp",
-  "log",
-  "sqrt",
-  "reciprocal",
-  "abs",
-  "pow",
-];
-
 /** Writes `graph` (what lower() makes) and points [rows, input elements] to `file`. Returns the bytes written. */
 export function writeGraphFile(file, { name, graph, points }) {
-  const parts = [Buffer.from("LDGRAPH1")];
+  const parts = [Buffer.from("LDGRAPH2")];
   const whole = (...numbers) => parts.push(Buffer.from(Int32Array.from(numbers).buffer));
   const bytesOf = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
   const text = (string) => {
@@ -66,9 +44,7 @@ export function writeGraphFile(file, { name, graph, points }) {
       parts.push(bytesOf(numbers));
     }
     const { kind, alpha, beta } = node.activation ?? { kind: "none", alpha: 0, beta: 0 };
-    const code = ACTIVATIONS.indexOf(kind);
-    if (code < 0) throw new Error(`${name}: ${kind} is no activation of latdyn/activation.h`);
-    whole(code);
+    text(kind);
     parts.push(bytesOf(Float32Array.of(alpha, beta)));
     whole(node.residual ?? -1);
   }

@@ -10,7 +10,7 @@ namespace latdyn::bench {
 
 namespace {
 
-constexpr char magic[] = "LDGRAPH1";
+constexpr char magic[] = "LDGRAPH2";
 
 class Reader {
   public:
@@ -88,10 +88,10 @@ Node read_node(Reader& reader) {
         const std::string key = reader.text();
         node.attributes[key] = reader.list<double>(reader.count("numbers"));
     }
-    const int32_t kind = reader.one<int32_t>();
-    if (kind < 0 || kind > static_cast<int32_t>(ActivationKind::pow))
-        reader.fail("names activation " + std::to_string(kind));
-    node.activation.kind = static_cast<ActivationKind>(kind);
+    const std::optional<ActivationKind> kind = activation_named(reader.text());
+    if (!kind)
+        reader.fail("names no activation");
+    node.activation.kind = *kind;
     node.activation.alpha = reader.one<float>();
     node.activation.beta = reader.one<float>();
     node.residual = reader.one<int32_t>();

@@ -5,11 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# In the order of latdyn/activation.h.
-ACTIVATIONS = (
-    "none relu leakyRelu elu selu sigmoid tanh softplus gelu geluTanh silu clip erf exp log sqrt reciprocal abs pow"
-).split()
-
 
 @dataclass
 class Value:
@@ -75,10 +70,10 @@ def read_graph_file(path):
         for _ in range(one("i")):
             key = text()
             attributes[key] = numbers(one("i"), "d").tolist()
-        return Node(op, name, inputs, output, attributes, ACTIVATIONS[one("i")], one("f"), one("f"), one("i"))
+        return Node(op, name, inputs, output, attributes, text(), one("f"), one("f"), one("i"))
 
-    if numbers(min(8, len(data)), "B").tobytes() != b"LDGRAPH1":
-        raise ValueError(f"{path}: does not begin with LDGRAPH1, expected a file of export-graphs.mjs")
+    if numbers(min(8, len(data)), "B").tobytes() != b"LDGRAPH2":
+        raise ValueError(f"{path}: does not begin with LDGRAPH2, expected a file of export-graphs.mjs")
     name = text()
     values = [value() for _ in range(one("i"))]
     nodes = [node() for _ in range(one("i"))]

@@ -82,31 +82,11 @@ Napi::Object object_at(const Napi::Array& list, uint32_t i, const std::string& w
 }
 
 Activation activation_from_js(const Napi::Object& object, const std::string& where) {
-    static const std::map<std::string, ActivationKind> kinds = {
-        {"relu", ActivationKind::relu},
-        {"leakyRelu", ActivationKind::leaky_relu},
-        {"elu", ActivationKind::elu},
-        {"selu", ActivationKind::selu},
-        {"sigmoid", ActivationKind::sigmoid},
-        {"tanh", ActivationKind::tanh},
-        {"softplus", ActivationKind::softplus},
-        {"gelu", ActivationKind::gelu},
-        {"geluTanh", ActivationKind::gelu_tanh},
-        {"silu", ActivationKind::silu},
-        {"clip", ActivationKind::clip},
-        {"erf", ActivationKind::erf},
-        {"exp", ActivationKind::exp},
-        {"log", ActivationKind::log},
-        {"sqrt", ActivationKind::sqrt},
-        {"reciprocal", ActivationKind::reciprocal},
-        {"abs", ActivationKind::abs},
-        {"pow", ActivationKind::pow},
-    };
     const std::string kind = text(object, "kind", where);
-    const auto found = kinds.find(kind);
-    if (found == kinds.end())
+    const std::optional<ActivationKind> found = activation_named(kind);
+    if (!found || *found == ActivationKind::none)
         throw Error(where + ": \"" + kind + "\" is not an activation");
-    return {found->second, static_cast<float>(number(object, "alpha", where)),
+    return {*found, static_cast<float>(number(object, "alpha", where)),
             static_cast<float>(number(object, "beta", where))};
 }
 

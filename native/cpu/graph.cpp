@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
 
 namespace latdyn {
@@ -27,7 +28,21 @@ const std::set<std::string> known_ops = {
     "greater",
 };
 
+// In the order of ActivationKind.
+constexpr const char* activation_names[] = {
+    "none", "relu", "leakyRelu", "elu", "selu", "sigmoid", "tanh",       "softplus", "gelu", "geluTanh",
+    "silu", "clip", "erf",       "exp", "log",  "sqrt",    "reciprocal", "abs",      "pow",
+};
+static_assert(std::size(activation_names) == static_cast<size_t>(ActivationKind::pow) + 1);
+
 } // namespace
+
+std::optional<ActivationKind> activation_named(const std::string& name) {
+    const auto found = std::find(std::begin(activation_names), std::end(activation_names), name);
+    if (found == std::end(activation_names))
+        return {};
+    return static_cast<ActivationKind>(found - std::begin(activation_names));
+}
 
 const std::vector<double>& attribute(const Node& node, const std::string& key) {
     const auto found = node.attributes.find(key);

@@ -31,7 +31,7 @@ struct Writer {
 // y = relu(0.5·x + (1, −1)), two elements, and three points.
 std::vector<unsigned char> known_bytes() {
     Writer out;
-    for (char letter : std::string("LDGRAPH1"))
+    for (char letter : std::string("LDGRAPH2"))
         out.bytes.push_back(static_cast<unsigned char>(letter));
     out.text("half");
     out.list<int32_t>({4});
@@ -53,7 +53,7 @@ std::vector<unsigned char> known_bytes() {
     out.text("unused");
     out.list<int32_t>({2});
     out.list<double>({3, 4.5});
-    out.list<int32_t>({static_cast<int32_t>(ActivationKind::relu)});
+    out.text("relu");
     out.list<float>({0, 0});
     out.list<int32_t>({-1});
     out.list<int32_t>({0, 3});
@@ -118,7 +118,7 @@ void damaged() {
     // Most of the bytes are counts, shapes and names; those of floats and of texts may be any.
     CHECK(refused > static_cast<int>(whole.size()), "only %d changes are refused", refused);
     CHECK(complaint({'P', 'K', 3, 4, 0, 0, 0, 0, 0}) ==
-              "a file: does not begin with LDGRAPH1, expected a file of export-graphs.mjs",
+              "a file: does not begin with LDGRAPH2, expected a file of export-graphs.mjs",
           "another file");
 }
 

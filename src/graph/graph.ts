@@ -21,25 +21,28 @@ export interface Value {
  * Element-wise functions. NaN in, NaN out, for all of them.
  * `alpha`, `beta`: leakyRelu slope, -; elu α, -; selu α, γ; clip min, max; pow exponent, -; others unused (0).
  */
-export type ActivationKind =
-  | "relu"
-  | "leakyRelu"
-  | "elu"
-  | "selu"
-  | "sigmoid"
-  | "tanh"
-  | "softplus"
-  | "gelu"
-  | "geluTanh"
-  | "silu"
-  | "clip"
-  | "erf"
-  | "exp"
-  | "log"
-  | "sqrt"
-  | "reciprocal"
-  | "abs"
-  | "pow";
+export const ACTIVATION_KINDS = [
+  "relu",
+  "leakyRelu",
+  "elu",
+  "selu",
+  "sigmoid",
+  "tanh",
+  "softplus",
+  "gelu",
+  "geluTanh",
+  "silu",
+  "clip",
+  "erf",
+  "exp",
+  "log",
+  "sqrt",
+  "reciprocal",
+  "abs",
+  "pow",
+] as const;
+
+export type ActivationKind = (typeof ACTIVATION_KINDS)[number];
 
 export interface Activation {
   readonly kind: ActivationKind;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,5 +56,8 @@ struct Graph {
     // included.
     double nominal_flops() const;
 };
+
+// By the names of ACTIVATION_KINDS in src/graph/graph.ts, or "none".
+std::optional<ActivationKind> activation_named(const std::string& name);
 
 } // namespace latdyn
