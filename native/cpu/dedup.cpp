@@ -408,7 +408,8 @@ class ComponentsPass {
     ComponentsPass(const Points& points, const Rule& rule, const Kernels& kernels, Team& team, Rows all,
                    const Greedy& greedy)
         : points(points), rule(rule), kernels(kernels), team(team), greedy(greedy), sets(points.rows),
-          radius(greedy.representatives.size(), 0.0), widest(angle(rule.limit)) {
+          radius(greedy.representatives.size(), 0.0), widest(angle(rule.limit)),
+          slack(4 * angle_error(points.columns)) {
         for (size_t i = 0; i < all.size(); i++) {
             const int32_t label = greedy.labels[i];
             sets.join(all[i], greedy.representatives[label]);
@@ -457,6 +458,8 @@ class ComponentsPass {
     std::vector<double> radius;
     // The angle below which two rows are joined.
     const double widest;
+    // What four angles can be off by: of the representatives, of both radii, and of the pair that decides.
+    const double slack;
     std::vector<int32_t> sorted, cluster;
 
     static double angle(double cosine) { return std::acos(std::clamp(cosine, -1.0, 1.0)); }
@@ -511,8 +514,7 @@ class ComponentsPass {
                 const int32_t x = greedy.representatives[a], y = greedy.representatives[b];
                 if (sets.root(x) == sets.root(y))
                     continue;
-                // 1e-6 is far above the rounding of an arc cosine of a double.
-                if (angle(points.cosine(x, y)) - radius[a] - radius[b] <= widest + 1e-6)
+                if (angle(points.cosine(x, y)) - radius[a] - radius[b] <= widest + slack)
                     return false;
             }
         return true;

@@ -31,6 +31,11 @@ double squared_distance(const float* x, const float* y, int64_t k) {
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
+double angle_error(int64_t k) {
+    const double cosine = (2 * (static_cast<double>(k) / 8 + 4) + 3) * 0x1p-53;
+    return 1.01 * std::sqrt(2 * cosine) + 0x1p-50;
+}
+
 void squared_lengths(RowView rows, int64_t first, int64_t end, double* squares) {
     for (int64_t i = first; i < end; i++)
         squares[i] = dot(rows[i], rows[i], rows.columns);

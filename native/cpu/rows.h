@@ -25,6 +25,12 @@ struct RowView {
 double dot(const float* x, const float* y, int64_t k);
 double squared_distance(const float* x, const float* y, int64_t k);
 
+// Bound on the error of an angle, the arc cosine of x·y / √(|x|²·|y|²), all three by dot(). With u = 2⁻⁵³, a
+// sum of k products is off by at most (k/8 + 4)·u·|x|·|y|; those of |x|² and |y|² count half each below the
+// root; product, root and quotient round once: δ = (2·(k/8 + 4) + 3)·u of a cosine. An arc cosine is steepest
+// at its ends: arccos(1 − δ) = 2·arcsin(√(δ/2)) <= 1.01·√(2δ), and 2⁻⁵⁰ is for its own rounding.
+double angle_error(int64_t k);
+
 // |x|² of rows [first, end) to `squares`.
 void squared_lengths(RowView rows, int64_t first, int64_t end, double* squares);
 // Throws Error, which names `what` (may be empty), the row and the column, where a squared length says that

@@ -19,6 +19,7 @@
 
 #include "bounds.h"
 #include "pair_tiles.h"
+#include "rows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -310,9 +311,8 @@ class ComponentsPass {
         if (count > most_clusters || bytes > job.room() / 4)
             return true;
         // The sum of two radii is at most twice the larger, so what a pair's bound is held against is one
-        // number a row. An angle comes from a cosine in double, which is off by (k / 8 + 8)·2⁻⁵³ at most.
-        const double slack =
-            1e-6 + 3 * std::sqrt(2 * (static_cast<double>(points.columns) / 8 + 8) * 0x1p-53);
+        // number a row. Both radii, and the pair that decides, come from cosines in double.
+        const double slack = 1e-6 + 3 * angle_error(points.columns);
         std::vector<uint32_t> reach(static_cast<size_t>(points.count), 0);
         for (int64_t i = 0; i < count; i++) {
             const double farthest = widest + 2 * radius[i] + slack;

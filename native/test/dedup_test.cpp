@@ -6,6 +6,7 @@
 #include "dedup_with.h"
 #include "latdyn/error.h"
 #include "latdyn/noise.h"
+#include "rows.h"
 
 #include <algorithm>
 #include <atomic>
@@ -295,6 +296,31 @@ void near_threshold() {
 }
 
 // Rows as close to one representative as to another, but for rounding to float.
+// Four rows on a great circle, x, p, q, y: p is of x's cluster, q of y's, and p·q alone joins those. All
+// elements of a row have one of two values, so that every sum rounds the same way all along: in double, x and
+// p are at the angle 0, and so are q and y, where 6.8e-7 is true. The angle of x and y, which has no such
+// error, is then further above the limit than 1e-6 and two radii of 0.
+void rounded_radii() {
+    constexpr int64_t k = 60000;
+    constexpr float start = 16248568 * 0x1p-23f, step = 0x1p-23f;
+    constexpr float radius = 11 * step, apart = 5610 * step;
+    Matrix rows(4, k);
+    const float along[] = {0, 2 * radius + apart, radius, radius + apart};
+    for (int64_t i = 0; i < 4; i++)
+        for (int64_t l = 0; l < k; l++)
+            rows.row(i)[l] = start + (l % 8 < 4 ? along[i] : -along[i]);
+    const auto joins = [&](int64_t i, int64_t j) {
+        const double squares = dot(rows.row(i), rows.row(i), k) * dot(rows.row(j), rows.row(j), k);
+        return dot(rows.row(i), rows.row(j), k) / std::sqrt(squares) > double(1 - 0x1p-24f);
+    };
+    CHECK(joins(0, 2) && joins(1, 3) && joins(2, 3) && !joins(0, 1) && !joins(0, 3) && !joins(1, 2),
+          "the rows are not what they should be");
+    DedupResult expected;
+    expected.labels = {0, 0, 0, 0};
+    expected.representatives = {0};
+    expect("rounded radii", rows, cosine(1 - 0x1p-24f, DedupRule::components), expected);
+}
+
 void near_ties() {
     for (int64_t columns : {8, 300}) {
         Matrix x = gaussian(500, columns, 40 + columns);
@@ -426,6 +452,7 @@ int main() {
     random_sets();
     large_sets();
     near_threshold();
+    rounded_radii();
     near_ties();
     cancellation();
     scaling();
