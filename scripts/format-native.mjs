@@ -13,14 +13,16 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 const write = options.includes("--write");
-const files = filesUnder("native", (file) => /\.(h|cpp|cu|cuh)$/.test(file));
+const files = ["native", "bench/cuda"].flatMap((folder) =>
+  filesUnder(folder, (file) => /\.(h|cpp|cu|cuh)$/.test(file)),
+);
 const program = findProgram(process.env.CLANG_FORMAT, "clang-format");
 if (program === undefined) {
   console.log("skipped: no clang-format");
   process.exit(0);
 }
 if (files.length === 0) {
-  console.error("format-native: there is no C++ file under native/");
+  console.error("format-native: there is no C++ file under native/ and bench/cuda/");
   process.exit(1);
 }
 const run = spawnSync(program, [...(write ? ["-i"] : ["--dry-run", "--Werror"]), ...files], {
@@ -33,7 +35,9 @@ if (run.error) {
 }
 if (run.status !== 0) {
   const version = spawnSync(program, ["--version"], { encoding: "utf8" }).stdout?.trim();
-  console.error(`native/ is not formatted as .clang-format says (${version}): "npm run format" mends it.`);
+  console.error(
+    `The sources above are not formatted as .clang-format says (${version}): "npm run format" mends it.`,
+  );
   process.exit(1);
 }
-console.log(`${files.length} native files ${write ? "formatted" : "are formatted"}`);
+console.log(`${files.length} C++ files ${write ? "formatted" : "are formatted"}`);
