@@ -8,8 +8,8 @@
 import { LatdynError } from "../dist/errors.js";
 import { graphFormat } from "./fuzz/graph.mjs";
 import { onnxFormat } from "./fuzz/onnx.mjs";
-import { seededRandom } from "./fuzz/random.mjs";
 import { safetensorsFormat } from "./fuzz/safetensors.mjs";
+import { seededRandom } from "./fuzz/seededRandom.mjs";
 
 /**
  * A format: `open(random)` makes what it needs once and gives `mutant(random)`, a mutated model as a value;
