@@ -167,7 +167,7 @@ class Iteration {
         points.points = slots.points.get();
         points.mapped = slots.mapped.get();
         points.anchors = slots.anchors.get();
-        points.batch = batch;
+        points.batch = points.live = batch;
         points.trace_rows = traces.rows.get();
         points.traced = traces.count;
         points.trace_room = traces.room;
@@ -210,9 +210,10 @@ class Iteration {
     }
 
     // One launch after the other, each of which goes on where the last one ended.
-    bool run_resident(const DevicePlan& plan, const Residence& points) {
+    bool run_resident(const DevicePlan& plan, Residence points) {
         const int32_t steps = std::min(steps_a_check(plan.info, points.batch), traces.room);
         while (static_cast<int64_t>(progress->finished) < count) {
+            points.live = static_cast<int64_t>(progress->live);
             plan.iterate_resident(points, steps);
             wait([this] { watch(); });
             const std::vector<unsigned long long> now = words.read();

@@ -46,6 +46,8 @@ struct Residence {
     float* mapped;
     float* anchors;
     int64_t batch;
+    // How many of the slots hold a point, at most, when a launch begins.
+    int64_t live;
 
     // Row that each traced one is, ascending; [trace_room, traced] residuals since the host last read them,
     // and how many. A row makes at most trace_room steps until it does.

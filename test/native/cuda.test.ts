@@ -29,6 +29,7 @@ const PROGRAMS = [
     "converged",
     "dedup",
     "fused",
+    "fused_rows",
     "trajectory",
     "omp",
     "iteration",

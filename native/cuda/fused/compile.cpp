@@ -10,8 +10,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <type_traits>
+#include <vector>
 
 namespace latdyn::cuda {
 
@@ -124,12 +124,23 @@ std::vector<Operator> operators_of(const Lowered& graph, const Layout& layout, P
     return operators;
 }
 
-} // namespace
+// How many rows a block takes, whether weights lie beside them, and the words of shared memory for both.
+struct Choice {
+    int rows_log;
+    bool resident;
+    int64_t words;
+};
 
-class FusedPlan final : public DevicePlan {
+// A program for blocks of so many rows, and what it points to.
+class Blocks {
   public:
-    FusedPlan(const Lowered& graph, Precision precision, int rows_log, bool resident, int64_t shared_bytes) {
-        const int rows = 1 << rows_log;
+    Program program{};
+    // Bytes.
+    size_t shared;
+
+    Blocks(const Lowered& graph, Precision precision, const Choice& choice)
+        : shared(static_cast<size_t>(4 * choice.words)) {
+        const int rows = 1 << choice.rows_log;
         const Layout layout = lay_out(graph, precision, rows);
         Tables tables;
         const std::vector<Operator> list = operators_of(graph, layout, precision, rows, tables);
@@ -141,12 +152,12 @@ class FusedPlan final : public DevicePlan {
         fragments = Buffer<float>(std::span<const float>(tables.fragments));
         program.operators = operators.get();
         program.count = static_cast<int32_t>(list.size());
-        program.rows_log = rows_log;
+        program.rows_log = choice.rows_log;
         program.tables = numbers.get();
         program.constants = constants.get();
         program.fragments = fragments.get();
         program.fragment_words = static_cast<int32_t>(tables.fragments.size());
-        program.resident = resident ? static_cast<int32_t>(layout.words) : -1;
+        program.resident = choice.resident ? static_cast<int32_t>(layout.words) : -1;
         const auto place = [&](int value) {
             return place_of(graph.values[static_cast<size_t>(value)],
                             layout.values[static_cast<size_t>(value)]);
@@ -155,14 +166,42 @@ class FusedPlan final : public DevicePlan {
         program.output = place(graph.output);
         program.input_planar = graph.input_planar;
         program.output_planar = graph.output_planar;
-        shared = static_cast<size_t>(shared_bytes);
+        program.input_reciprocal = reciprocal_of(program.input.positions * program.input.channels);
+        program.output_reciprocal = reciprocal_of(program.output.positions * program.output.channels);
+    }
+
+    int64_t bytes() const {
+        return operators.size() * int64_t{sizeof(Operator)} +
+               4 * (numbers.size() + constants.size() + fragments.size());
+    }
+    // Blocks that so many rows take.
+    int64_t of(int64_t rows) const {
+        return (rows + (int64_t{1} << program.rows_log) - 1) >> program.rows_log;
+    }
+
+  private:
+    Buffer<Operator> operators;
+    Buffer<int32_t> numbers;
+    Buffer<float> constants, fragments;
+};
+
+} // namespace
+
+// A step of a block takes the longer the more rows it has, so where few rows leave multiprocessors without a
+// block, blocks take fewer of them: as few as still find a multiprocessor each. The order of a sum follows
+// from the graph alone, so a row has the same bits in all of them.
+class FusedPlan final : public DevicePlan {
+  public:
+    // `choices`: by falling numbers of rows, at least one.
+    FusedPlan(const Lowered& graph, Precision precision, const std::vector<Choice>& choices) {
+        for (const Choice& choice : choices)
+            sizes.emplace_back(graph, precision, choice);
+        const Program& program = sizes[0].program;
         info.precision = precision;
         info.input_elements = int64_t{program.input.positions} * program.input.channels;
         info.output_elements = int64_t{program.output.positions} * program.output.channels;
-        info.weight_bytes = operators.size() * int64_t{sizeof(Operator)} +
-                            4 * (numbers.size() + constants.size() + fragments.size());
-        program.input_reciprocal = reciprocal_of(static_cast<int32_t>(info.input_elements));
-        program.output_reciprocal = reciprocal_of(static_cast<int32_t>(info.output_elements));
+        for (const Blocks& blocks : sizes)
+            info.weight_bytes += blocks.bytes();
         info.launches = 1;
         info.layout = "fused";
     }
@@ -170,39 +209,43 @@ class FusedPlan final : public DevicePlan {
     void run(const float* input, float* output, int64_t rows, unsigned char*) const override {
         if (rows == 0)
             return;
-        const int64_t groups = groups_of(rows);
+        const Blocks& blocks = blocks_for(rows, rows);
+        const int64_t groups = blocks.of(rows);
         with_precision([&](auto precision) {
             fused::run<precision.value>(
-                program, input, output, rows,
-                {program.resident >= 0 ? std::min(groups, blocks_at_once) : groups, shared});
+                blocks.program, input, output, rows,
+                {blocks.program.resident >= 0 ? std::min(groups, blocks_at_once) : groups, blocks.shared});
         });
     }
 
     // Bytes of weights that a row costs: those of a block, shared by its rows; none where they stay.
     double streamed_bytes() const {
+        const Program& program = sizes[0].program;
         return program.resident >= 0 ? 0 : 4.0 * program.fragment_words / (1 << program.rows_log);
     }
 
     bool persistent() const override { return info.input_elements == info.output_elements; }
-    int64_t resident_points() const override { return blocks_at_once << program.rows_log; }
+    int64_t resident_points() const override { return blocks_at_once << sizes[0].program.rows_log; }
     void iterate_resident(const Residence& points, int64_t steps) const override {
+        const Blocks& blocks = blocks_for(points.batch, points.live);
         with_precision([&](auto precision) {
-            fused::iterate<precision.value>(program, points, steps, {groups_of(points.batch), shared});
+            fused::iterate<precision.value>(blocks.program, points, steps,
+                                            {blocks.of(points.batch), blocks.shared});
         });
     }
 
+    // For `rows` rows of which no more than `live` are there: a block without one is over at once.
+    const Blocks& blocks_for(int64_t rows, int64_t live) const {
+        for (auto smallest = sizes.rbegin(); smallest != sizes.rend(); ++smallest)
+            if (std::min(live, smallest->of(rows)) <= blocks_at_once)
+                return *smallest;
+        return sizes[0];
+    }
+
   private:
-    Program program{};
-    Buffer<Operator> operators;
-    Buffer<int32_t> numbers;
-    Buffer<float> constants, fragments;
-    // Bytes.
-    size_t shared = 0;
+    std::vector<Blocks> sizes;
     int64_t blocks_at_once = multiprocessors();
 
-    int64_t groups_of(int64_t rows) const {
-        return (rows + (int64_t{1} << program.rows_log) - 1) >> program.rows_log;
-    }
     template <class Body> void with_precision(Body body) const {
         switch (info.precision) {
         case Precision::float32:
@@ -221,13 +264,6 @@ namespace {
 
 using namespace fused;
 
-// How many rows a block takes and whether weights lie beside them; none where eight do not fit.
-struct Choice {
-    int rows_log;
-    bool resident;
-    int64_t words;
-};
-
 int64_t fragment_words(const Lowered& graph, Precision precision) {
     Tables tables;
     operators_of(graph, lay_out(graph, precision, 1 << least_rows_log), precision, 1 << least_rows_log,
@@ -235,22 +271,22 @@ int64_t fragment_words(const Lowered& graph, Precision precision) {
     return in_lines(static_cast<int64_t>(tables.fragments.size()) + 2 * most_tiles * 128);
 }
 
-std::optional<Choice> choose(const Lowered& graph, Precision precision, int64_t shared_bytes,
-                             int64_t* needed) {
+// The most rows that a block takes, and every half of them; none where eight do not fit.
+std::vector<Choice> choose(const Lowered& graph, Precision precision, int64_t shared_bytes, int64_t* needed) {
     const int64_t weights = fragment_words(graph, precision);
-    std::optional<Choice> largest;
+    std::vector<Choice> choices;
     for (int rows_log = most_rows_log; rows_log >= least_rows_log; rows_log--) {
         const int64_t words = lay_out(graph, precision, 1 << rows_log).words;
         *needed = 4 * words;
         if (4 * words > shared_bytes)
             continue;
-        if (!largest)
-            largest = Choice{rows_log, false, words};
+        const bool resident = 4 * (words + weights) <= shared_bytes;
         // Half as many rows with their weights at hand are as good.
-        if (rows_log >= largest->rows_log - 1 && 4 * (words + weights) <= shared_bytes)
-            return Choice{rows_log, true, words + weights};
+        if (resident && choices.size() == 1 && !choices[0].resident)
+            choices.clear();
+        choices.push_back({rows_log, resident, resident ? words + weights : words});
     }
-    return largest;
+    return choices;
 }
 
 // Before anything is made of a graph that is too large: a value that alone does not fit.
@@ -274,22 +310,27 @@ std::unique_ptr<DevicePlan> fused::fuse_plan_within(const Graph& graph, Precisio
         check_values(graph, precision, shared_bytes);
         const Lowered lowered = lower(graph, precision);
         int64_t needed = 0;
-        const std::optional<Choice> choice = choose(lowered, precision, shared_bytes, &needed);
-        if (!choice)
+        const std::vector<Choice> choices = choose(lowered, precision, shared_bytes, &needed);
+        if (choices.empty())
             throw Refused{"eight rows need " + std::to_string(needed / 1024) + " KiB of shared memory, of " +
                           std::to_string(shared_bytes / 1024)};
-        auto plan = std::make_unique<FusedPlan>(lowered, precision, choice->rows_log, choice->resident,
-                                                4 * choice->words);
+        auto plan = std::make_unique<FusedPlan>(lowered, precision, choices);
+        const Choice& most = choices[0];
         plan->info.flops_per_row = graph.nominal_flops();
-        plan->info.reason = "activations of " + std::to_string(1 << choice->rows_log) + " rows fit in " +
-                            std::to_string(4 * choice->words / 1024) + " KiB of shared memory" +
-                            (choice->resident ? " beside the weights" : "; weights are read through L2");
+        plan->info.reason = "activations of " + std::to_string(1 << most.rows_log) + " rows fit in " +
+                            std::to_string(4 * most.words / 1024) + " KiB of shared memory" +
+                            (most.resident ? " beside the weights" : "; weights are read through L2");
         *reason = plan->info.reason;
         return plan;
     } catch (const Refused& refused) {
         *reason = refused.reason;
         return nullptr;
     }
+}
+
+int fused::rows_a_block(const DevicePlan& plan, int64_t rows) {
+    const auto* one = dynamic_cast<const FusedPlan*>(&plan);
+    return one ? 1 << one->blocks_for(rows, rows).program.rows_log : 0;
 }
 
 // Weights come from L2, what kernels move from memory: on sm_90 L2 is said to be 1.2 to 1.7 times as fast.

@@ -1,10 +1,11 @@
 // The kernel of a whole iteration: a block holds as many slots as it takes rows, and goes on until they and
 // the queue are empty.
 //
-// Launch: as fused_run, a block for the slots of each. A step is a run (run.h) without its input and output
-// in memory: what it adds is 28·k bytes a point from L2 (there and back, and the point, f of it and the
-// anchor for the rules) and a warp a slot for iteration_kernels.h, some thousand cycles beside the run's ten
-// thousands. Weights that are resident are read once a launch.
+// Launch: as fused_run, a block for the slots of each; fewer rows a block, down to eight, where there are few
+// points or the queue is empty and few are left (FusedPlan::blocks_for). A step is a run (run.h) without its
+// input and output in memory: what it adds is 28·k bytes a point from L2 (there and back, and the point, f of
+// it and the anchor for the rules) and a warp a slot for iteration_kernels.h, some thousand cycles beside the
+// run's ten thousands. Weights that are resident are read once a launch.
 #pragma once
 
 #include "iteration_kernels.h"
