@@ -127,6 +127,16 @@ describe.skipIf(!built)("kernels for CUDA on the host", () => {
       expect(JSON.parse(there.stdout).attractors).toBeGreaterThan(4);
     });
 
+    it("endpoints that nobody holds are freed", { timeout: 120_000 }, () => {
+      const kept = (how: string): unknown => {
+        const args = [fileOf("../cuda/children/collected.mjs"), "12", how];
+        const { stdout } = onHost(args, { LATDYN_SIMT_MEMORY: "500000" });
+        return JSON.parse(stdout);
+      };
+      expect(kept("collect")).toEqual({ kept: 12, held: 0 });
+      expect(kept("hold")).toEqual({ kept: expect.toSatisfy((count) => count > 0 && count < 12), held: 12 });
+    });
+
     it("weights that do not fit are an error that says so", () => {
       const main = [fileOf("../../dist/cli/main.js"), "inspect", example, "--device", "cuda"];
       const { status, stderr } = onHost(main, { LATDYN_SIMT_MEMORY: "100000" });
