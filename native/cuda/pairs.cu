@@ -60,18 +60,21 @@ __global__ void __launch_bounds__(tile_threads, 1)
     Accumulators products;
     tile_product<Warpgroups>(task, tile, products);
 
-    // The smallest high of every row of the tile, with what is known of it so far.
+    // The smallest high of every row of the tile, with what is known of it so far: other blocks lower it
+    // meanwhile, and whichever value is read is one that holds.
+    const volatile uint32_t* const left_known = task.left.best;
+    const volatile uint32_t* const right_known = task.right.best;
     uint32_t* left_best = reinterpret_cast<uint32_t*>(shared_memory());
     uint32_t* right_best = left_best + tile_rows;
     const uint32_t none = 0;
     if (threadIdx.x < tile_rows) {
         const int64_t place = left_first + threadIdx.x;
         left_best[threadIdx.x] =
-            task.left.best && place < task.left.count ? task.left.best[row_at(task.left, place)] : none;
+            left_known && place < task.left.count ? left_known[row_at(task.left, place)] : none;
     } else {
         const int64_t place = right_first + threadIdx.x - tile_rows;
         right_best[threadIdx.x - tile_rows] =
-            task.right.best && place < task.right.count ? task.right.best[row_at(task.right, place)] : none;
+            right_known && place < task.right.count ? right_known[row_at(task.right, place)] : none;
     }
     __syncthreads();
 

@@ -146,6 +146,8 @@ __global__ void __launch_bounds__(threads, 2) attend(Attention p) {
 #pragma unroll
                 for (int step = 8; step > 0; step /= 2)
                     part += __shfl_xor_sync(whole_warp, part, step);
+                // All of them have read `largest`: shuffles order no memory.
+                __syncwarp();
                 if (tx == 0) {
                     sum[target] = sum[target] * shrink + part;
                     largest[target] = most;

@@ -132,6 +132,8 @@ __global__ void __launch_bounds__(append_threads) append(Pursuits p, const int32
     if (group == 0) {
         const double pivot = exact::sub(1, group_double_dot(mask, b, b, end));
         const double known = group_double_dot(mask, b, projections, end < p.padded ? end : p.padded);
+        // All have read `projections`, whose next element is written: shuffles order no memory.
+        __syncwarp(mask);
         if (lane == 0) {
             common[1] = pivot;
             if (pivot > smallest_pivot) {

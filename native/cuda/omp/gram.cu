@@ -63,7 +63,9 @@ __global__ void __launch_bounds__(threads)
             if (i < count && j < count && lane == n) {
                 const double value = gram_value(product, lengths[i], lengths[j]);
                 out[i * count + j] = value;
-                out[j * count + i] = value;
+                // A tile on the diagonal has its own mirror image.
+                if (bi != bj)
+                    out[j * count + i] = value;
             }
         }
 }
