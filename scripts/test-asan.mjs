@@ -7,21 +7,11 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
-import { findCompiler, root } from "./toolchain.mjs";
+import { findCompiler, root, runOrExit } from "./toolchain.mjs";
 
 const FOLDERS = ["test/native", "test/engines", "test/dynamics", "test/scripts/fuzz.test.ts"];
 
-function run(what, program, args, options = {}) {
-  const result = spawnSync(program, args, { cwd: root, stdio: "inherit", ...options });
-  if (result.error) {
-    console.error(`test-asan: ${what} did not start: ${result.error.message}`);
-    process.exit(1);
-  }
-  if (result.status !== 0) {
-    console.error(`test-asan: ${what} failed (${result.signal ?? `exit code ${result.status}`}).`);
-    process.exit(1);
-  }
-}
+const run = (what, program, args, options) => runOrExit("test-asan", what, program, args, options);
 
 /** The sanitizer's runtime. Node is not built with it, so it has to be there before node's first instruction. */
 function findRuntime() {

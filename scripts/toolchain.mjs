@@ -2,6 +2,7 @@
  * What the scripts of this folder share: where the repository is, which programs this machine has, and the
  * fingerprint of a set of sources. Node alone: setup runs before anything is installed.
  */
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   accessSync,
@@ -57,6 +58,19 @@ export function filesUnder(folder, keep = () => true) {
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join("/"))
     .filter(keep)
     .sort();
+}
+
+/** Runs a program in the repository with our output; where it fails the process ends, `script` having said of `what`. */
+export function runOrExit(script, what, program, args, options = {}) {
+  const result = spawnSync(program, args, { cwd: root, stdio: "inherit", ...options });
+  if (result.error) {
+    console.error(`${script}: ${what} did not start: ${result.error.message}`);
+    process.exit(1);
+  }
+  if (result.status !== 0) {
+    console.error(`${script}: ${what} failed (${result.signal ?? `exit code ${result.status}`}).`);
+    process.exit(1);
+  }
 }
 
 /**

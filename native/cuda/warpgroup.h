@@ -49,7 +49,9 @@ __host__ __device__ inline int swizzled_place(int row, int column) {
 inline uint32_t shared_address(const void* at) {
     return static_cast<uint32_t>(static_cast<const unsigned char*>(at) - simt::shared_memory());
 }
-inline void warpgroup_publish() {}
+inline void warpgroup_publish() {
+    simt::publish_shared();
+}
 inline void warpgroup_begin() {}
 inline void warpgroup_commit() {
     simt::commit_products();
@@ -110,7 +112,8 @@ struct WarpgroupProduct {
 };
 
 inline void start_product(const WarpgroupProduct& product) {
-    simt::multiply_later(product.sums, product.columns / 2, [=] { product.run(); });
+    simt::multiply_later(product.sums, product.columns / 2, &product, sizeof product,
+                         [](const void* one) { static_cast<const WarpgroupProduct*>(one)->run(); });
 }
 
 // From every lane's part of a warp's left operand to the two rows of each.

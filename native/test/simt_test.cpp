@@ -4,6 +4,7 @@
 #include "warpgroup.h"
 
 #include "check.h"
+#include "races.h"
 
 #include <cstring>
 #include <numeric>
@@ -106,6 +107,7 @@ void races() {
     };
     const auto found = result_of(simt::Schedule::forward, 1, 64, 256, early);
     CHECK(found[0] == -1, "shared memory starts as %d", found[0]);
+    CHECK(simt::take_races().empty() != simt::finds_races, "what races_test looks at closely");
 }
 
 void faults() {
@@ -165,6 +167,7 @@ void copies() {
     };
     CHECK(copied(true) == std::vector<int>(32, 1), "copies that were waited for");
     CHECK(copied(false) == std::vector<int>(32, 0), "copies that were not");
+    CHECK(simt::take_races().empty() != simt::finds_races, "copies that were not waited for");
     const std::string fault = fault_of(32, 512, [] { copy_async(shared_memory() + threadIdx.x * 16, from); });
     CHECK(fault.find("before its asynchronous copies") != std::string::npos, "%s", fault.c_str());
 }

@@ -1,5 +1,7 @@
 #include "simt.h"
 
+#include "races.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -98,6 +100,8 @@ struct Copy {
     const void* from;
     size_t bytes;
     int group;
+    // Where it was issued.
+    const void* place;
 };
 
 // A product of a warpgroup as one thread sees it. Where it ran already nothing is left to run.
@@ -105,6 +109,7 @@ struct Product {
     float* sums;
     std::function<void()> run;
     int group;
+    races::Reads reads;
 };
 // Sums that products under way add to, and what is in them, out of sight.
 struct Sums {
@@ -223,7 +228,9 @@ void to_fiber(unsigned i) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&machine.host_fake_stack, fiber.stack, stack_bytes);
 #endif
+    races::enter(i);
     Context::change(machine.host, fiber.context);
+    races::leave();
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(machine.host_fake_stack, nullptr, nullptr);
 #endif
@@ -261,12 +268,12 @@ void run_block() {
     machine.finished = machine.arrived = 0;
     machine.sum = 0;
     machine.meetings.assign(machine.threads / 32 * most_meetings, {});
+    races::ignore(1, machine.meetings.data(), machine.meetings.size() * sizeof(Meeting));
+    races::begin_block(blockIdx.x);
     for (unsigned i = 0; i < machine.threads; i++) {
         Fiber& fiber = machine.fibers[i];
         fiber.state = State::ready;
-        fiber.copies.clear();
         fiber.group = 0;
-        fiber.products.clear();
         fiber.sums.clear();
         fiber.product_group = 0;
 #if defined(__SANITIZE_ADDRESS__)
@@ -342,12 +349,23 @@ void run(const char* name, unsigned grid, unsigned threads, size_t shared,
         machine.fibers.resize(most_threads);
         for (unsigned i = 0; i < most_threads; i++)
             machine.fibers[i].stack = machine.stacks->data + i * stack_bytes;
+        races::ignore(0, machine.stacks->data, stack_bytes * most_threads);
+    }
+    // Of a launch that has failed.
+    for (Fiber& fiber : machine.fibers) {
+        for (const Copy& copy : fiber.copies)
+            races::drop_copy(copy.from, copy.bytes);
+        fiber.copies.clear();
+        for (const Product& product : fiber.products)
+            races::drop_product(product.reads);
+        fiber.products.clear();
     }
     machine.name = name;
     machine.body = &body;
     machine.threads = threads;
     machine.failure = nullptr;
     machine.shared = std::make_unique<Guarded>(shared);
+    races::begin_launch(name, machine.shared->data, shared);
     gridDim.x = grid;
     blockDim.x = threads;
     std::vector<unsigned> order(grid);
@@ -383,6 +401,7 @@ int meet_block(int value, Where where) {
         return machine.fibers[machine.current].sum;
     }
     machine.arrived = 0;
+    races::meet_block();
     for (unsigned i = 0; i < machine.threads; i++) {
         machine.fibers[i].sum = machine.sum;
         machine.fibers[i].state = State::ready;
@@ -437,7 +456,9 @@ void meet_warp(const char* what, unsigned mask, void* slot, size_t bytes, void (
 
 void copy_later(void* to, const void* from, size_t bytes) {
     Fiber& fiber = machine.fibers[machine.current];
-    fiber.copies.push_back({to, from, bytes, fiber.group});
+    const void* place = __builtin_return_address(0);
+    races::issue_copy(to, from, bytes, place);
+    fiber.copies.push_back({to, from, bytes, fiber.group, place});
 }
 
 void commit_copies() {
@@ -451,21 +472,37 @@ void wait_copies(int groups_left) {
         if (copy.group >= before)
             return false;
         std::memcpy(copy.to, copy.from, copy.bytes);
+        races::finish_copy(copy.to, copy.from, copy.bytes, copy.place);
         return true;
     });
 }
 
+void order_memory(unsigned mask) {
+    races::meet_lanes(mask);
+}
+
+void publish_shared() {
+    races::publish();
+}
+
 namespace {
 
-void run_product(const std::function<void()>& run, Sums& sums) {
+races::Reads run_product(const std::function<void()>& run, Sums& sums, const void* place = nullptr) {
     std::swap_ranges(sums.hidden.begin(), sums.hidden.end(), sums.at);
+    races::begin_product(place);
     run();
+    const races::Reads reads = races::end_product();
     std::swap_ranges(sums.hidden.begin(), sums.hidden.end(), sums.at);
+    return reads;
 }
 
 } // namespace
 
-void multiply_later(float* sums, int count, std::function<void()> run) {
+void multiply_later(float* sums, int count, const void* product, size_t bytes, void (*run_it)(const void*)) {
+    const races::Pause pause;
+    const void* place = __builtin_return_address(0);
+    const auto* from = static_cast<const unsigned char*>(product);
+    std::function<void()> run = [copy = std::vector(from, from + bytes), run_it] { run_it(copy.data()); };
     Fiber& fiber = machine.fibers[machine.current];
     auto of =
         std::find_if(fiber.sums.begin(), fiber.sums.end(), [&](const Sums& one) { return one.at == sums; });
@@ -475,16 +512,18 @@ void multiply_later(float* sums, int count, std::function<void()> run) {
         std::memset(sums, 0xff, sizeof(float) * count);
     }
     of->products++;
-    const bool at_once = machine.schedule == Schedule::reverse ||
+    // What it reads has to be known from the start where races are looked for.
+    const bool at_once = finds_races || machine.schedule == Schedule::reverse ||
                          (machine.schedule == Schedule::random && machine.random() % 2 == 0);
     // Those before it on the same sums come first.
     const bool alone = std::none_of(fiber.products.begin(), fiber.products.end(),
                                     [&](const Product& one) { return one.sums == sums && one.run; });
+    races::Reads reads;
     if (at_once && alone) {
-        run_product(run, *of);
+        reads = run_product(run, *of, place);
         run = nullptr;
     }
-    fiber.products.push_back({sums, std::move(run), fiber.product_group});
+    fiber.products.push_back({sums, std::move(run), fiber.product_group, std::move(reads)});
 }
 
 void commit_products() {
@@ -492,6 +531,7 @@ void commit_products() {
 }
 
 void wait_products(int groups_left) {
+    const races::Pause pause;
     Fiber& fiber = machine.fibers[machine.current];
     const int before = fiber.product_group - groups_left;
     std::erase_if(fiber.products, [&](const Product& product) {
@@ -501,6 +541,7 @@ void wait_products(int groups_left) {
                                      [&](const Sums& one) { return one.at == product.sums; });
         if (product.run)
             run_product(product.run, *of);
+        races::finish_product(product.reads);
         if (--of->products == 0) {
             std::copy(of->hidden.begin(), of->hidden.end(), of->at);
             fiber.sums.erase(of);

@@ -1,9 +1,10 @@
 // CUDA's face for a plain C++ compiler: what the kernels of native/cuda use, and no more. For tests alone.
 //
 // A block's threads are fibers on one thread of the host; they change places only where they wait for one
-// another (or, in the random schedule, at an atomic). So what a kernel computes may depend on the order of
-// the fibers only if it has a race between two such places: tests run every kernel under several schedules
-// and compare. The blocks of a grid run one after the other, in the order of the schedule.
+// another (or, in the random schedule, at an atomic). What a kernel computes may depend on the order of the
+// fibers only if it has a race: tests run every kernel under several schedules and compare. The blocks of a
+// grid run one after the other, in the order of the schedule. Built with LATDYN_RACES (races.cpp), any two
+// accesses to one place that nothing orders are found, between blocks too, whatever the order here.
 //
 // Found out and thrown as simt::Fault:
 //   - a barrier that not all threads of the block reach, or not at the same line
@@ -18,8 +19,8 @@
 // Between record() of capture.cpp and its end nothing runs and nothing else than what may be recorded is
 // allowed.
 //
-// What is not modelled: blocks at the same time, several streams, memory order weaker than the order of
-// execution, speed.
+// What is not modelled: blocks that run at the same time, several streams, memory order weaker than the order
+// of execution, speed.
 #pragma once
 
 #include <cstddef>
@@ -96,12 +97,17 @@ using Slots = unsigned char (*)[largest_slot];
 void meet_warp(const char* what, unsigned mask, void* slot, size_t bytes, void (*complete)(Slots, unsigned),
                Where where);
 
+// The lanes of `mask`, who have all arrived, see what each of them has written. For `complete` of a meeting.
+void order_memory(unsigned mask);
+
 void copy_later(void* to, const void* from, size_t bytes);
 void commit_copies();
 void wait_copies(int groups_left);
 
-// `run` adds to `sums`, of which there are `count`.
-void multiply_later(float* sums, int count, std::function<void()> run);
+// `run` of a copy of the `bytes` at `product` adds to `sums`, of which there are `count`.
+void multiply_later(float* sums, int count, const void* product, size_t bytes, void (*run)(const void*));
+// What this thread has written to shared memory may be read by products from here on.
+void publish_shared();
 void commit_products();
 void wait_products(int groups_left);
 
@@ -247,7 +253,7 @@ inline unsigned __reduce_add_sync(unsigned mask, unsigned value, SIMT_WHERE) {
 inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_WHERE) {
     char none = 0;
     simt::meet_warp(
-        "__syncwarp", mask, &none, 0, [](simt::Slots, unsigned) {}, where);
+        "__syncwarp", mask, &none, 0, [](simt::Slots, unsigned all) { simt::order_memory(all); }, where);
 }
 
 // ---- atomics, and small things ----
@@ -255,8 +261,10 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_WHERE) {
 namespace simt {
 template <class Value, class Change> Value exchange(Value* at, Change change) {
     step_aside();
-    const Value before = *at;
-    *at = change(before);
+    Value before, after;
+    __atomic_load(at, &before, __ATOMIC_RELAXED);
+    after = change(before);
+    __atomic_store(at, &after, __ATOMIC_RELAXED);
     return before;
 }
 } // namespace simt
