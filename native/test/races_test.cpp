@@ -2,6 +2,7 @@
 #include "check.h"
 #include "device.h"
 #include "races.h"
+#include "warpgroup.h"
 
 #include <string>
 #include <vector>
@@ -254,6 +255,74 @@ void copies() {
     }
 }
 
+// Every thread stores its two numbers of an operand [32, 8] that a warpgroup multiplies.
+void products() {
+    const auto store = [] {
+        float* rows = reinterpret_cast<float*>(shared_memory());
+        for (int i = 0; i < 2; i++)
+            rows[threadIdx.x * 2 + i] = 1;
+    };
+    const auto multiply = [](float(&sums)[16]) {
+        const float left[4] = {1, 1, 1, 1};
+        warpgroup_begin();
+        warpgroup_multiply<32>(sums, left, plain_operand(0, 128, 256));
+        warpgroup_commit();
+    };
+    for (bool right : {false, true}) {
+        expect("operands that are not published", !right, 1, 128, [=] {
+            store();
+            if (right)
+                warpgroup_publish();
+            __syncthreads();
+            float sums[16] = {};
+            multiply(sums);
+            warpgroup_wait(sums);
+        });
+        expect("operands that are published after the barrier", !right, 1, 128, [=] {
+            store();
+            if (right)
+                warpgroup_publish();
+            __syncthreads();
+            warpgroup_publish();
+            float sums[16] = {};
+            multiply(sums);
+            warpgroup_wait(sums);
+        });
+        expect("operands without a barrier", !right, 1, 128, [=] {
+            store();
+            warpgroup_publish();
+            if (right)
+                __syncthreads();
+            float sums[16] = {};
+            multiply(sums);
+            warpgroup_wait(sums);
+        });
+        expect("operands written anew before the product is waited for", !right, 1, 128, [=] {
+            store();
+            warpgroup_publish();
+            __syncthreads();
+            float sums[16] = {};
+            multiply(sums);
+            if (right)
+                warpgroup_wait(sums);
+            __syncthreads();
+            store();
+            warpgroup_wait(sums);
+        });
+        expect("operands written anew without a barrier", !right, 1, 128, [=] {
+            store();
+            warpgroup_publish();
+            __syncthreads();
+            float sums[16] = {};
+            multiply(sums);
+            warpgroup_wait(sums);
+            if (right)
+                __syncthreads();
+            store();
+        });
+    }
+}
+
 } // namespace
 
 int main() {
@@ -261,5 +330,6 @@ int main() {
     warps();
     grids();
     copies();
+    products();
     return test::finish("races");
 }

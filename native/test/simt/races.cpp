@@ -29,6 +29,8 @@ namespace simt {
 
 namespace {
 
+using races::Kind;
+
 struct Record {
     // No phase has number 0.
     uint32_t phase = 0;
@@ -72,12 +74,10 @@ struct Page {
     std::vector<Cell> cells = std::vector<Cell>(page_bytes / 4);
 };
 
-using races::Kind;
-
 constexpr const char* verb(Kind kind) {
     constexpr const char* words[] = {
-        "reads", "writes", "reads (volatile)", "changes (atomic or volatile)", "copies from", "copies to",
-                                     "multiplies", "writes, without publishing,"};
+        "reads",       "writes",    "reads (volatile)", "changes (atomic or volatile)",
+        "copies from", "copies to", "multiplies",       "writes, without publishing,"};
     return words[static_cast<int>(kind)];
 }
 
@@ -113,10 +113,17 @@ struct Detector {
 
     // Accesses of a thread with at most this clock are such as products see.
     std::vector<uint32_t> published = std::vector<uint32_t>(1024);
-    // Of the product that runs: where it was started, and which words of shared memory it has read.
+    // Of the product that runs: where it was started, and which words of shared memory it reads.
     const void* multiplying = nullptr;
-    std::vector<bool> multiplied;
     races::Reads words;
+    // A warp issues its products as one: a word that several of its lanes read is the first one's. Of every
+    // warp the number of its latest product and what that reads; of every thread the number of its latest.
+    struct {
+        uint32_t product = 0;
+        std::vector<bool> has;
+        races::Reads words;
+    } warps[32];
+    uint32_t products[1024] = {};
 
     std::unordered_map<uintptr_t, Page> pages;
     struct {
@@ -262,20 +269,22 @@ struct Detector {
         uintptr_t at = reinterpret_cast<uintptr_t>(memory);
         if (!running || ignored[0].has(at) || ignored[1].has(at))
             return;
-        self.place = races::place_of(place);
         if (multiplying && shared.has(at)) {
             const size_t word = (at - shared.from) / 4;
-            if (multiplied.size() <= word)
-                multiplied.resize(word + 1);
-            if (multiplied[word])
+            auto& warp = warps[self.thread / 32];
+            if (warp.has.size() <= word)
+                warp.has.resize(word + 1);
+            if (warp.has[word])
                 return;
-            multiplied[word] = true;
+            warp.has[word] = true;
+            warp.words.push_back(static_cast<uint32_t>(word));
             words.push_back(static_cast<uint32_t>(word));
-            self.place = races::place_of(multiplying);
             at -= (at - shared.from) % 4;
             bytes = 4;
             kind = Kind::multiplied;
+            place = multiplying;
         }
+        self.place = races::place_of(place);
         each_cell(at, bytes, [&](Cell& cell, uintptr_t where) { touch(cell, kind, where); });
     }
 
@@ -350,6 +359,9 @@ void begin_launch(const char* name, const void* shared, size_t bytes) {
 void begin_block(unsigned block) {
     detector.block = ++detector.phase;
     detector.blocks.emplace_back(detector.phase, block);
+    for (auto& warp : detector.warps)
+        warp.product = 0;
+    std::fill(std::begin(detector.products), std::end(detector.products), 0);
 }
 
 void enter(unsigned thread) {
@@ -407,6 +419,14 @@ void drop_copy(const void* from, size_t bytes) {
 }
 
 void begin_product(const void* place) {
+    const unsigned thread = detector.self.thread;
+    auto& warp = detector.warps[thread / 32];
+    if (warp.product != ++detector.products[thread]) {
+        warp.product = detector.products[thread];
+        for (uint32_t word : warp.words)
+            warp.has[word] = false;
+        warp.words.clear();
+    }
     detector.multiplying = place;
     running = true;
 }
@@ -414,8 +434,6 @@ void begin_product(const void* place) {
 Reads end_product() {
     running = false;
     detector.multiplying = nullptr;
-    for (uint32_t word : detector.words)
-        detector.multiplied[word] = false;
     return std::exchange(detector.words, {});
 }
 
