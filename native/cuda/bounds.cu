@@ -1,5 +1,7 @@
 #include "bounds.h"
 
+#include "filled.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -22,23 +24,16 @@ template <class Element> Buffer<Element> uploaded(const std::vector<Element>& fr
 BoundedSide unit_side(const DeviceRows& rows) {
     BoundedSide side;
     side.count = rows.count;
-    const Buffer<double> scales = uploaded(unit_scales(rows));
+    const Buffer<double> scales = unit_scales(rows);
     side.packed = Buffer<float>(packed_size(rows.count, rows.columns));
     pack(rows.data.get(), rows.columns, nullptr, rows.count, {nullptr, scales.get(), 1}, side.packed.get());
     const float error = static_cast<float>(tf32_cosine_error(rows.columns));
-    side.bounds = uploaded(std::vector<RowBounds>(static_cast<size_t>(rows.count), {0, error, 0, 0}));
+    side.bounds = filled(rows.count, RowBounds{0, error, 0, 0});
     side.best = uploaded(open_best(rows.count, [&](int64_t i) { return rows.host_squares[i] > 0; }));
     return side;
 }
 
 } // namespace
-
-std::vector<double> unit_scales(const DeviceRows& rows) {
-    std::vector<double> scales;
-    for (double square : rows.host_squares)
-        scales.push_back(square > 0 ? 1 / std::sqrt(square) : 0);
-    return scales;
-}
 
 std::vector<uint32_t> open_best(int64_t count, const std::function<bool(int64_t)>& open) {
     std::vector<uint32_t> best;
@@ -68,19 +63,22 @@ Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centr
     const DeviceRows* rows[2] = {&left, &right};
     const bool normalise = moved_by == Centre::none;
     Buffer<float> centre;
-    std::vector<double> squares[2], scales[2];
+    std::vector<double> squares[2];
+    Buffer<double> scales[2];
     if (!normalise)
         centre = centre_of(moved_by == Centre::of_both ? &left : nullptr, &right);
     double longest = 0;
     for (int i = 0; i < 2; i++) {
         if (normalise) {
             scales[i] = unit_scales(*rows[i]);
-            for (double scale : scales[i])
-                squares[i].push_back(scale > 0 ? 1 : 0);
+            for (double square : rows[i]->host_squares)
+                squares[i].push_back(square > 0 ? 1 : 0);
         } else {
             squares[i] = centred_squares(*rows[i], centre.get());
+            std::vector<double> there;
             for (double square : squares[i])
-                scales[i].push_back(std::isfinite(square) ? 1 : 0);
+                there.push_back(std::isfinite(square) ? 1 : 0);
+            scales[i] = uploaded(there);
         }
         for (double square : squares[i])
             longest = std::isfinite(square) ? std::max(longest, square) : longest;
@@ -98,10 +96,9 @@ Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centr
         side.count = rows[i]->count;
         side.bounds = uploaded(distance_rows(bounds, columns, squares[i]));
         side.best = uploaded(open_best(side.count, [&](int64_t j) { return std::isfinite(squares[i][j]); }));
-        const Buffer<double> on_device = uploaded(scales[i]);
         side.packed = Buffer<float>(packed_size(side.count, columns));
         pack(rows[i]->data.get(), columns, nullptr, side.count,
-             {centre.get(), on_device.get(), bounds.scale()}, side.packed.get());
+             {centre.get(), scales[i].get(), bounds.scale()}, side.packed.get());
     }
     for (double square : squares[0])
         out.left_lengths.push_back(std::sqrt(square) * bounds.scale());

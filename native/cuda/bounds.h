@@ -32,8 +32,6 @@ enum class Centre : int { of_both, of_right, none };
 // Under one power of two. Rows that are not finite keep no candidates.
 Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centre centre);
 
-// 1 / length by row; 0 for zeros.
-std::vector<double> unit_scales(const DeviceRows& rows);
 // Of rows with these squared lengths (before the scale of `bounds`); nothing of those that are not finite.
 std::vector<RowBounds> distance_rows(const DistanceBounds& bounds, int64_t columns,
                                      const std::vector<double>& squares);

@@ -17,6 +17,8 @@
 // mma.sync. join_scored, flatten: a thread a candidate or a row.
 #include "components.h"
 
+#include "filled.h"
+
 #include "bounds.h"
 #include "pair_tiles.h"
 #include "rows.h"
@@ -220,12 +222,11 @@ class ComponentsPass {
     ComponentsPass(const DeviceRows& points, const GreedyClusters& given, double limit, const Job& job)
         : points(points), job(job), limit(limit), total(static_cast<int64_t>(given.listed.size())),
           widest(angle(limit)), error(static_cast<float>(tf32_cosine_error(points.columns))),
-          cluster_of_row(static_cast<size_t>(points.count), -1), scales(from(unit_scales(points))),
-          bounds(from(std::vector<RowBounds>(static_cast<size_t>(points.count), {0, error, 0, 0}))),
-          counter(1) {
+          cluster_of_row(static_cast<size_t>(points.count), -1), scales(unit_scales(points)),
+          bounds(filled(points.count, RowBounds{0, error, 0, 0})), counter(1) {
         order(given);
         may_join_bound = std::nextafter(static_cast<float>(limit), 2.0f);
-        best = from(std::vector<uint32_t>(static_cast<size_t>(points.count), ordered_of(may_join_bound)));
+        best = filled(points.count, ordered_of(may_join_bound));
     }
 
     std::vector<int32_t> run() {

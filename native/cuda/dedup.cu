@@ -19,6 +19,7 @@
 #include "bounds.h"
 #include "components.h"
 #include "device.h"
+#include "filled.h"
 #include "latdyn/error.h"
 
 #include <algorithm>
@@ -190,12 +191,11 @@ struct Rule {
 
 class Greedy {
   public:
-    Greedy(const DeviceRows& points, const Rule& rule, const Change& change,
-           const std::vector<RowBounds>& row_bounds, const Job& job)
-        : points(points), rule(rule), job(job), limit(ordered_of(rule.limit)),
-          bounds(std::span<const RowBounds>(row_bounds)), best(points.count, rule.limit),
-          best_bound(points.count), place_of(points.count), kept(points, change), fresh(points, change),
-          block_rows(points, change), candidates(job) {
+    Greedy(const DeviceRows& points, const Rule& rule, const Change& change, Buffer<RowBounds> row_bounds,
+           const Job& job)
+        : points(points), rule(rule), job(job), limit(ordered_of(rule.limit)), bounds(std::move(row_bounds)),
+          best(points.count, rule.limit), best_bound(points.count), place_of(points.count),
+          kept(points, change), fresh(points, change), block_rows(points, change), candidates(job) {
         place_of.fill_bytes(0xff);
     }
 
@@ -363,7 +363,7 @@ DedupResult dedup(const DeviceRows& points, DedupRule rule_name, double threshol
     std::vector<int32_t> represented_by(static_cast<size_t>(rows), first_zero);
     if (!listed.empty()) {
         Rule rule{euclidean, euclidean ? distance : -threshold, 0};
-        std::vector<RowBounds> row_bounds;
+        Buffer<RowBounds> bounds_of_rows;
         Buffer<float> centre;
         Buffer<double> scales;
         Change change;
@@ -372,20 +372,20 @@ DedupResult dedup(const DeviceRows& points, DedupRule rule_name, double threshol
             const std::vector<double> squares = centred_squares(points, centre.get());
             const DistanceBounds bounds(columns, tf32_product_error(columns),
                                         *std::max_element(squares.begin(), squares.end()));
-            row_bounds = distance_rows(bounds, columns, squares);
+            bounds_of_rows =
+                Buffer<RowBounds>(std::span<const RowBounds>(distance_rows(bounds, columns, squares)));
             rule.bound = bounds.limit(distance * distance);
             change = {centre.get(), nullptr, bounds.scale()};
         } else {
-            row_bounds.assign(static_cast<size_t>(rows),
-                              {0, static_cast<float>(tf32_cosine_error(columns)), 0, 0});
+            bounds_of_rows = filled(rows, RowBounds{0, static_cast<float>(tf32_cosine_error(columns)), 0, 0});
             rule.bound = std::nextafter(static_cast<float>(rule.limit), 2.0f);
-            scales = Buffer<double>(std::span<const double>(unit_scales(points)));
+            scales = unit_scales(points);
             change = {nullptr, scales.get(), 1};
         }
         std::vector<int32_t> joined;
         std::vector<double> scores;
         {
-            Greedy greedy(points, rule, change, row_bounds, job);
+            Greedy greedy(points, rule, change, std::move(bounds_of_rows), job);
             joined = greedy.run(listed);
             if (rule_name == DedupRule::components)
                 scores = greedy.scores();

@@ -40,6 +40,12 @@ __global__ void centred(const float* rows, int64_t count, int64_t columns, const
         squares[row] = square;
 }
 
+__global__ void invert_lengths(const double* squares, int64_t count, double* scales) {
+    const int64_t row = int64_t{blockIdx.x} * threads + threadIdx.x;
+    if (row < count)
+        scales[row] = squares[row] > 0 ? 1 / sqrt(squares[row]) : 0;
+}
+
 __device__ inline float packed_value(const float* rows, int64_t columns, const int32_t* which, int64_t count,
                                      const Change& change, int64_t place, int64_t column) {
     if (place >= count || column >= columns)
@@ -113,6 +119,14 @@ int64_t blocks_for(int64_t rows) {
 void square_rows(const float* rows, int64_t count, int64_t columns, double* squares) {
     if (count > 0)
         launch("row_squares", row_squares, blocks_for(count), threads, 0, rows, count, columns, squares);
+}
+
+Buffer<double> unit_scales(const DeviceRows& rows) {
+    Buffer<double> scales(rows.count);
+    if (rows.count > 0)
+        launch("invert_lengths", invert_lengths, (rows.count + threads - 1) / threads, threads, 0,
+               rows.squares.get(), rows.count, scales.get());
+    return scales;
 }
 
 DeviceRows resident_rows(Buffer<float> data, int64_t count, int64_t columns) {

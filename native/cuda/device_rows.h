@@ -29,6 +29,9 @@ DeviceRows resident_rows(Buffer<float> data, int64_t count, int64_t columns);
 // |x|² of `count` rows on the device, to `squares` there.
 void square_rows(const float* rows, int64_t count, int64_t columns, double* squares);
 
+// 1 / length by row; 0 for zeros.
+Buffer<double> unit_scales(const DeviceRows& rows);
+
 // |x − centre|² of every row in double; `centre` is on the device.
 std::vector<double> centred_squares(const DeviceRows& rows, const float* centre);
 

@@ -241,8 +241,8 @@ KnnResult knn_score(const float* reference, int64_t reference_rows, const float*
     const Bounded bounded = bounded_distances(asked, known, normalise ? Centre::none : Centre::of_both);
     Buffer<double> scales[2];
     if (normalise) {
-        scales[0] = Buffer<double>(std::span<const double>(unit_scales(asked)));
-        scales[1] = Buffer<double>(std::span<const double>(unit_scales(known)));
+        scales[0] = unit_scales(asked);
+        scales[1] = unit_scales(known);
     }
     const Buffer<double> lengths(std::span<const double>(bounded.left_lengths)), score(query_rows);
 

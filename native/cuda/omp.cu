@@ -250,7 +250,7 @@ OmpResult omp(const float* dictionary_data, int64_t atoms, const float* signal_d
     setting.signal_lengths = Buffer<double>(std::span<const double>(lengths_of(signals)));
     setting.gram_matrix = gram_of(dictionary, setting.atom_lengths, signal_count, most, job);
     setting.packed = Buffer<float>(packed_size(atoms, dimension));
-    const Buffer<double> scales(std::span<const double>(unit_scales(dictionary)));
+    const Buffer<double> scales = unit_scales(dictionary);
     pack(dictionary.data.get(), dimension, nullptr, atoms, {nullptr, scales.get(), 1}, setting.packed.get());
     setting.atom_bounds = zeros<RowBounds>(atoms);
     setting.never.assign(static_cast<size_t>((atoms + 31) / 32), 0);

@@ -4,6 +4,7 @@
 // the product is about 40 operations for each of a thread's 64 pairs, worth k = 64 of it. score_pairs: 8
 // lanes a candidate, 8·k bytes from wherever the rows are and 2·k or 3·k double operations. keep_lowest,
 // forget_beaten: a thread a candidate or a row; nothing beside the others.
+#include "filled.h"
 #include "pair_tiles.h"
 
 #include <algorithm>
@@ -360,10 +361,9 @@ void write_pairs(const PairTask& task, float* out, int64_t stride) {
                  panels_of(task.left.count), panels_of(task.right.count), out, stride);
 }
 
-Best::Best(int64_t rows, double limit) : key(rows + 1), before(rows), index(rows) {
-    // One more than rows: the limit itself.
-    key.set(std::vector<Key>(static_cast<size_t>(rows) + 1, ordered_of(limit)));
-    before.set(std::vector<Key>(static_cast<size_t>(rows), ordered_of(limit)));
+// One key more than rows: the limit itself.
+Best::Best(int64_t rows, double limit)
+    : key(filled(rows + 1, ordered_of(limit))), before(filled(rows, ordered_of(limit))), index(rows) {
     index.fill_bytes(0xff);
 }
 
