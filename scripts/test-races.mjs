@@ -20,4 +20,4 @@ run("the build", "cmake", [
   "--parallel",
   String(availableParallelism()),
 ]);
-run("a test", "ctest", ["--output-on-failure", "--timeout", "300", ...process.argv.slice(2)], { cwd: tree });
+run("a test", "ctest", ["--output-on-failure", "--timeout", "1200", ...process.argv.slice(2)], { cwd: tree });
