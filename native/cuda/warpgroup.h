@@ -93,21 +93,23 @@ struct WarpgroupProduct {
         return __uint_as_float(uint32_t{bits} << 16);
     }
     void run() const {
-        const int depth = 32 / bytes;
-        for (int half = 0; half < 2; half++) {
-            double x[16];
+        const int depth = 32 / bytes, first_column = static_cast<int>(threadIdx.x) % 4 * 2;
+        double x[2][16];
+        for (int half = 0; half < 2; half++)
             for (int k = 0; k < depth; k++)
-                x[k] = left_operand ? element(left_operand, first_row + 8 * half, k) : left[half][k];
-            for (int n = 0; n < columns / 8; n++)
-                for (int e = 0; e < 2; e++) {
-                    float& to = sums[4 * n + 2 * half + e];
-                    double sum = add ? to : 0.0f;
-                    for (int k = 0; k < depth; k++)
-                        sum += x[k] *
-                               element(right_operand, 8 * n + static_cast<int>(threadIdx.x) % 4 * 2 + e, k);
-                    to = cut_off(sum);
+                x[half][k] = left_operand ? element(left_operand, first_row + 8 * half, k) : left[half][k];
+        for (int n = 0; n < columns / 8; n++)
+            for (int e = 0; e < 2; e++) {
+                float* to = sums + 4 * n + e;
+                double sum[2] = {add ? to[0] : 0.0f, add ? to[2] : 0.0f};
+                for (int k = 0; k < depth; k++) {
+                    const double y = element(right_operand, 8 * n + first_column + e, k);
+                    sum[0] += x[0][k] * y;
+                    sum[1] += x[1][k] * y;
                 }
-        }
+                to[0] = cut_off(sum[0]);
+                to[2] = cut_off(sum[1]);
+            }
     }
 };
 
