@@ -157,6 +157,8 @@ template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     join_tiles(JoinTask task, const int64_t* tiles, int64_t left_tiles, int64_t right_tiles, Candidate* found,
                unsigned* count, unsigned capacity) {
+    if constexpr (Warpgroups && !warpgroups_here)
+        return;
     const TileNumber tile = tile_number(tiles[blockIdx.x], left_tiles, right_tiles);
     Accumulators products;
     tile_product<Warpgroups>(task.pairs, tile, products);

@@ -49,6 +49,8 @@ template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     candidate_pairs(PairTask task, int64_t first_tile, int64_t left_tiles, int64_t right_tiles,
                     Candidate* found, unsigned* count, unsigned capacity) {
+    if constexpr (Warpgroups && !warpgroups_here)
+        return;
     const TileNumber tile = tile_number(first_tile + blockIdx.x, left_tiles, right_tiles);
     const int64_t left_first = tile.left * tile_rows, right_first = tile.right * tile_rows;
     // Rows ascend, so a tile whose first right row is not before its last left one holds no such pair.
@@ -166,6 +168,8 @@ __global__ void __launch_bounds__(tile_threads, 1)
 template <bool Warpgroups>
 __global__ void __launch_bounds__(tile_threads, 1)
     all_pairs(PairTask task, int64_t left_tiles, int64_t right_tiles, float* out, int64_t stride) {
+    if constexpr (Warpgroups && !warpgroups_here)
+        return;
     const TileNumber tile = tile_number(blockIdx.x, left_tiles, right_tiles);
     Accumulators products;
     tile_product<Warpgroups>(task, tile, products);

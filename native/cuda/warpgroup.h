@@ -26,6 +26,13 @@ namespace latdyn::cuda {
 
 constexpr int warpgroup_threads = 128;
 
+// Whether the device that this is compiled for has them. A kernel of warpgroups is nothing elsewhere.
+#if defined(LATDYN_SIMT) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+constexpr bool warpgroups_here = true;
+#else
+constexpr bool warpgroups_here = false;
+#endif
+
 // Where an operand lies. `address`: its first byte as a number of shared memory.
 //   plain: steps in bytes between neighbouring blocks, along columns and along rows
 __host__ __device__ inline uint64_t plain_operand(uint32_t address, uint32_t along_columns,

@@ -7,7 +7,8 @@ namespace latdyn::cuda {
 
 template <class Number, class Tile>
 __global__ void __launch_bounds__(Tile::threads, 256 / Tile::threads) patch_window(PatchTask task) {
-    compute_patch<Number, Tile>(task);
+    if constexpr (Tile::here)
+        compute_patch<Number, Tile>(task);
 }
 
 template <class Number> struct Patches {

@@ -20,7 +20,8 @@ namespace {
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::threads, 256 / Tile::threads) warpgroup_window(WindowTask task) {
-    compute_tile<Tile>(task);
+    if constexpr (Tile::here)
+        compute_tile<Tile>(task);
 }
 
 template <class Number, int Columns>

@@ -60,6 +60,8 @@ struct Bf16 {
 // The rows of a tile: WarpsDown warps on top of one another and WarpsAcross side by side, 16·RowBlocks rows
 // each.
 template <class Number, int RowBlocks, int WarpsDown, int WarpsAcross> struct TensorRows {
+    // Whether the device that this is compiled for can.
+    static constexpr bool here = true;
     static constexpr int row_blocks = RowBlocks;
     static constexpr int threads = 32 * WarpsDown * WarpsAcross;
     static constexpr int rows = WarpsDown * 16 * RowBlocks;

@@ -18,6 +18,7 @@ template <class Number, int RowBlocks, int Columns, int Groups>
 struct WarpgroupTile : TensorRows<Number, RowBlocks, 4 * Groups, 1> {
     using Rows = TensorRows<Number, RowBlocks, 4 * Groups, 1>;
     using typename Rows::Left;
+    static constexpr bool here = warpgroups_here;
     static constexpr int columns = Columns;
     static constexpr int right_floats =
         columns * Rows::row_fours * static_cast<int>(sizeof(typename Number::Four) / sizeof(float));
