@@ -27,13 +27,16 @@ BoundedSide unit_side(const DeviceRows& rows) {
     const Buffer<double> scales = unit_scales(rows);
     side.packed = Buffer<float>(packed_size(rows.count, rows.columns));
     pack(rows.data.get(), rows.columns, nullptr, rows.count, {nullptr, scales.get(), 1}, side.packed.get());
-    const float error = static_cast<float>(tf32_cosine_error(rows.columns));
-    side.bounds = filled(rows.count, RowBounds{0, error, 0, 0});
+    side.bounds = cosine_rows(rows.count, rows.columns);
     side.best = uploaded(open_best(rows.count, [&](int64_t i) { return rows.host_squares[i] > 0; }));
     return side;
 }
 
 } // namespace
+
+Buffer<RowBounds> cosine_rows(int64_t count, int64_t columns) {
+    return filled(count, RowBounds{0, static_cast<float>(tf32_cosine_error(columns)), 0, 0});
+}
 
 std::vector<uint32_t> open_best(int64_t count, const std::function<bool(int64_t)>& open) {
     std::vector<uint32_t> best;

@@ -32,6 +32,8 @@ enum class Centre : int { of_both, of_right, none };
 // Under one power of two. Rows that are not finite keep no candidates.
 Bounded bounded_distances(const DeviceRows& left, const DeviceRows& right, Centre centre);
 
+// Of `count` unit vectors.
+Buffer<RowBounds> cosine_rows(int64_t count, int64_t columns);
 // Of rows with these squared lengths (before the scale of `bounds`); nothing of those that are not finite.
 std::vector<RowBounds> distance_rows(const DistanceBounds& bounds, int64_t columns,
                                      const std::vector<double>& squares);

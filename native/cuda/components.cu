@@ -225,7 +225,7 @@ class ComponentsPass {
         : points(points), job(job), limit(limit), total(static_cast<int64_t>(given.listed.size())),
           widest(angle(limit)), error(static_cast<float>(tf32_cosine_error(points.columns))),
           cluster_of_row(static_cast<size_t>(points.count), -1), scales(unit_scales(points)),
-          bounds(filled(points.count, RowBounds{0, error, 0, 0})), counter(1) {
+          bounds(cosine_rows(points.count, points.columns)), counter(1) {
         order(given);
         may_join_bound = std::nextafter(static_cast<float>(limit), 2.0f);
         best = filled(points.count, ordered_of(may_join_bound));

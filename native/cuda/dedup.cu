@@ -19,7 +19,6 @@
 #include "bounds.h"
 #include "components.h"
 #include "device.h"
-#include "filled.h"
 #include "latdyn/error.h"
 
 #include <algorithm>
@@ -377,7 +376,7 @@ DedupResult dedup(const DeviceRows& points, DedupRule rule_name, double threshol
             rule.bound = bounds.limit(distance * distance);
             change = {centre.get(), nullptr, bounds.scale()};
         } else {
-            bounds_of_rows = filled(rows, RowBounds{0, static_cast<float>(tf32_cosine_error(columns)), 0, 0});
+            bounds_of_rows = cosine_rows(rows, columns);
             rule.bound = std::nextafter(static_cast<float>(rule.limit), 2.0f);
             scales = unit_scales(points);
             change = {nullptr, scales.get(), 1};
